@@ -1,0 +1,13 @@
+//! Pure rules: names, manifests, the catalogue, retention, the schedule, comparing contents.
+//! No I/O, no clock, no environment: time comes in as a value.
+
+pub mod catalogue;
+pub mod clock;
+pub mod content;
+pub mod event;
+pub mod manifest;
+pub mod name;
+pub mod retention;
+pub mod run;
+pub mod schedule;
+pub mod text;

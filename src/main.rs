@@ -1,0 +1,2 @@
+//! `amarre`
+fn main() {}
