@@ -99,20 +99,10 @@ impl fmt::Display for Difference {
             }
             Self::Digest(table) => t!("domain.compare.digest", table = escape(table)),
             Self::Columns { table, expected, found } => {
-                t!(
-                    "domain.compare.columns",
-                    table = escape(table),
-                    expected = escape(expected),
-                    found = escape(found)
-                )
+                t!("domain.compare.columns", table = escape(table), expected = escape(expected), found = escape(found))
             }
             Self::Sequence { name, expected, found } => {
-                t!(
-                    "domain.compare.sequence",
-                    name = escape(name),
-                    expected = shown(expected),
-                    found = shown(found)
-                )
+                t!("domain.compare.sequence", name = escape(name), expected = shown(expected), found = shown(found))
             }
             Self::LargeObjects { expected, found } if expected == found => {
                 t!("domain.compare.large_objects_digest", count = found)
@@ -163,7 +153,8 @@ impl fmt::Display for Notice {
 #[must_use]
 pub fn compare(expected: &Content, found: &Content) -> Comparison {
     let mut result = Comparison::default();
-    let names: BTreeSet<&String> = keys(&expected.tables, &expected.inserts).chain(keys(&found.tables, &found.inserts)).collect();
+    let names: BTreeSet<&String> =
+        keys(&expected.tables, &expected.inserts).chain(keys(&found.tables, &found.inserts)).collect();
     for name in names {
         let differences = compare_table(name, expected, found);
         result.tables.push(TableLine {
@@ -214,11 +205,7 @@ fn compare_table(name: &str, expected: &Content, found: &Content) -> Vec<Differe
     if let Some((e, f)) = both
         && e.columns != f.columns
     {
-        differences.push(Difference::Columns {
-            table: table(),
-            expected: e.columns.clone(),
-            found: f.columns.clone(),
-        });
+        differences.push(Difference::Columns { table: table(), expected: e.columns.clone(), found: f.columns.clone() });
     }
     if expected_rows != found_rows {
         differences.push(Difference::Rows { table: table(), expected: expected_rows, found: found_rows });
@@ -318,13 +305,16 @@ mod tests {
 
     #[test]
     fn fault_78_each_single_difference_is_enough() {
-        assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().digest = 8), @"");
-        assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().rows = 8806), @"");
-        assert_snapshot!(differences(|c| { c.sequences.insert("public.film_id_seq".into(), "8807, false".into()); }), @"");
-        assert_snapshot!(differences(|c| { c.sequences.clear(); }), @"");
-        assert_snapshot!(differences(|c| c.large_objects.count = 3), @"");
-        assert_snapshot!(differences(|c| { c.tables.insert("public.x".into(), table(0, 0)); }), @"");
-        assert_snapshot!(differences(|c| { c.tables.clear(); }), @"");
+        assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().digest = 8), @"table 'public.film' has as many rows as the backup, with other values");
+        assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().rows = 8806), @"table 'public.film' has 8806 rows, the backup has 8807");
+        assert_snapshot!(differences(|c| { c.sequences.insert("public.film_id_seq".into(), "8807, false".into()); }), @"sequence 'public.film_id_seq' stands at 8807, false, in the backup at 8807, true");
+        assert_snapshot!(differences(|c| { c.sequences.clear(); }), @"sequence 'public.film_id_seq' stands at nothing, in the backup at 8807, true");
+        assert_snapshot!(differences(|c| c.large_objects.count = 3), @"there are 3 large objects, the backup has 2");
+        assert_snapshot!(differences(|c| { c.tables.insert("public.x".into(), table(0, 0)); }), @"table 'public.x' is not in the backup");
+        assert_snapshot!(differences(|c| { c.tables.clear(); }), @r#"
+        table 'public.film' of the backup is missing
+        table 'public.none' of the backup is missing
+        "#);
     }
 
     #[test]
@@ -336,16 +326,17 @@ mod tests {
         let result = compare(&content(), &found);
         assert!(result.is_equal());
         let text: String = result.notices.iter().map(|n| format!("{n}\n")).collect();
-        assert_snapshot!(text, @"");
+        assert_snapshot!(text, @r#"
+        'INDEX public.i' is not in the backup
+        'TABLE public.film' of the backup is missing
+        'VIEW public.v' is written differently than in the backup
+        "#);
     }
 
     #[test]
     fn rows_of_insert_statements_are_counted_only() {
-        let expected = Content {
-            tables: BTreeMap::new(),
-            inserts: [("public.film".to_owned(), 8807)].into(),
-            ..content()
-        };
+        let expected =
+            Content { tables: BTreeMap::new(), inserts: [("public.film".to_owned(), 8807)].into(), ..content() };
         assert!(compare(&expected, &content()).is_equal(), "the empty table was not mentioned");
         let mut found = content();
         found.tables.insert("public.film".to_owned(), table(8806, 7));

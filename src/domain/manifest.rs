@@ -379,7 +379,7 @@ mod tests {
     fn a_member_that_is_missing_is_named() {
         let text = String::from_utf8(manifest().to_bytes()).unwrap();
         let bytes = signed(&text.replace("\"lane\"", "\"way\""));
-        assert_snapshot!(Manifest::parse(&bytes).unwrap_err(), @"");
+        assert_snapshot!(Manifest::parse(&bytes).unwrap_err(), @"the manifest is not what Amarre writes: missing field `lane` at line 59 column 1");
     }
 
     #[test]

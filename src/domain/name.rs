@@ -308,9 +308,7 @@ mod tests {
             let prefix = prefix(database);
             let file = BackupName::new(Kind::Backup, database, utc("2025-07-01T01:00:05Z"), Paris).file();
             assert!(
-                file.bytes().all(|b| is_plain_byte(b) || b == b'.')
-                    && !file.starts_with('.')
-                    && !file.starts_with('-'),
+                file.bytes().all(|b| is_plain_byte(b) || b == b'.') && !file.starts_with('.') && !file.starts_with('-'),
                 "{file}"
             );
             assert!(!file.contains("..") && file.len() < 200, "{file}");
