@@ -93,18 +93,18 @@ pub fn is_known(name: &str) -> bool {
         || name.strip_suffix("_FILE").and_then(find).is_some_and(|key| matches!(key.form, Form::OrFile | Form::Secret))
 }
 
-/// The known variable of ours that `name` was perhaps meant to be.
+/// The known variable of ours that `name` was perhaps meant to be. The prefix that all share counts for nothing.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
-    closest(
-        name,
-        KEYS.iter().map(|key| key.name).filter(|known| known.starts_with(PREFIX) || *known == "RETENTION_DAYS"),
-    )
+    let word = name.strip_prefix(PREFIX).unwrap_or(name);
+    let endings = KEYS.iter().filter_map(|key| key.name.strip_prefix(PREFIX));
+    let ending = closest(word, endings)?;
+    KEYS.iter().map(|key| key.name).find(|known| known.strip_prefix(PREFIX) == Some(ending))
 }
 
 /// The candidate that is most like `word`, where one is like it at all.
 pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const LIKE: f64 = 0.6;
+    const LIKE: f64 = 0.5;
     candidates
         .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness >= LIKE)
@@ -136,6 +136,6 @@ mod tests {
     fn fault_1_the_nearest_name_is_found() {
         assert_eq!(nearest("BACKUP_SCHEDUEL"), Some("BACKUP_SCHEDULE"));
         assert_eq!(nearest("BACKUP_RETENTION_DAY"), Some("BACKUP_RETENTION_DAYS"));
-        assert_eq!(nearest("BACKUP_Q"), None);
+        assert_eq!(nearest("BACKUP_QQQQ"), None);
     }
 }
