@@ -1,2 +1,7 @@
-//! `amarre`
-fn main() {}
+//! The program: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    amarre::cli::run(std::env::args_os())
+}

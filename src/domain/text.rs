@@ -1,34 +1,134 @@
-//! Text that came from elsewhere, on its way to a person.
+//! Texts for people: names made safe to print, sizes, ages, the nearest known word.
+//! Nothing here knows what the texts are about.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
+use chrono::TimeDelta;
+use rust_i18n::t;
 
-/// `text` without anything that a terminal or a log would obey: control characters, escapes, line ends and
-/// the characters that turn writing direction become `\n`, `\x1b`, `\u{202e}`.
+/// Makes what cannot be seen visible: control characters (with ANSI escapes and line ends), the
+/// characters that change the direction of text, and those without width. What comes out is one line.
+///
+/// Backslashes stay as they are, so escaping twice changes nothing; this is for eyes, not for reading back.
 #[must_use]
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_active) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if is_active(c) && c.is_ascii() => {
-                // Writing into a String cannot fail.
-                let _ = write!(out, "\\x{:02x}", c as u32);
-            }
-            c if is_active(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", c as u32);
-            }
+            c if is_hidden(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
-    Cow::Owned(out)
+    out
 }
 
-fn is_active(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether `text` can be printed as it is.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    !text.chars().any(is_hidden)
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A size in decimal units (1 kB = 1000 bytes, as `ls --si` and disk makers count): `12.3 MB`, in French `12,3 Mo`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    let unit = t!("domain.byte");
+    if count < 1000 {
+        return format!("{count} {unit}");
+    }
+    // Tenths of the unit, rounded half up; 128 bits: nothing can overflow.
+    let mut divisor: u128 = 100;
+    for prefix in ["k", "M", "G", "T", "P", "E"] {
+        let tenths = (u128::from(count) + divisor / 2) / divisor;
+        if tenths < 10_000 || prefix == "E" {
+            return format!("{}{}{} {prefix}{unit}", tenths / 10, t!("domain.decimal"), tenths % 10);
+        }
+        divisor *= 1000;
+    }
+    format!("{count} {unit}")
+}
+
+/// An age in one unit, rounded down: `42 s`, `5 min`, `26 h`, `3 d` (`3 j` in French; days from 48 hours on).
+/// A negative one (the clock went back) has a minus sign.
+#[must_use]
+pub fn age(age: TimeDelta) -> String {
+    let seconds = age.num_seconds().unsigned_abs();
+    let sign = if age.num_seconds() < 0 { "-" } else { "" };
+    match seconds {
+        0..60 => format!("{sign}{seconds} s"),
+        60..3600 => format!("{sign}{} min", seconds / 60),
+        3600..172_800 => format!("{sign}{} h", seconds / 3600),
+        _ => format!("{sign}{} {}", seconds / 86_400, t!("domain.day")),
+    }
+}
+
+/// The candidate that was probably meant; `None` when none resembles `word`.
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|c| (strsim::normalized_damerau_levenshtein(&word, &c.to_lowercase()), c))
+        .filter(|(score, _)| *score >= 0.6)
+        // Equal scores: the first candidate, whatever their order of magnitude.
+        .fold(None, |best: Option<(f64, &str)>, next| match best {
+            Some(best) if best.0 >= next.0 => Some(best),
+            _ => Some(next),
+        })
+        .map(|(_, c)| c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_85_ansi_newlines_and_bidi_overrides_are_made_visible() {
+        assert_eq!(escape("a\u{1b}[31mred\u{1b}[0m"), "a\\u{1b}[31mred\\u{1b}[0m");
+        assert_eq!(escape("line\nnext\r\tend\0"), "line\\nnext\\r\\tend\\u{0}");
+        assert_eq!(escape("gpj\u{202e}exe\u{2066}\u{200b}\u{9b}"), "gpj\\u{202e}exe\\u{2066}\\u{200b}\\u{9b}");
+        assert_eq!(escape("été « chantier » 建設 \\n"), "été « chantier » 建設 \\n");
+        assert!(!is_plain("a\u{202e}") && is_plain("é"));
+    }
+
+    #[test]
+    fn escaping_twice_changes_nothing() {
+        let once = escape("a/../../b; $(x)\n\u{1b}]0;title\u{7}");
+        assert_eq!(escape(&once), once);
+    }
+
+    #[test]
+    fn sizes_are_decimal_and_never_show_a_thousand_of_a_unit() {
+        let shown: Vec<_> = [0, 999, 1000, 1049, 1050, 999_949, 999_950, 12_345_678, 267_000_000, u64::MAX]
+            .into_iter()
+            .map(bytes)
+            .collect();
+        assert_eq!(
+            shown,
+            ["0 B", "999 B", "1.0 kB", "1.0 kB", "1.1 kB", "999.9 kB", "1.0 MB", "12.3 MB", "267.0 MB", "18.4 EB"]
+        );
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        let shown: Vec<_> =
+            [0, 59, 60, 3599, 3600, 172_799, 172_800, 864_000, -7200].map(|s| age(TimeDelta::seconds(s))).to_vec();
+        assert_eq!(shown, ["0 s", "59 s", "1 min", "59 min", "1 h", "47 h", "2 d", "10 d", "-2 h"]);
+    }
+
+    #[test]
+    fn the_nearest_word_is_found_and_a_stranger_is_not() {
+        let keys = ["BACKUP_DIR", "BACKUP_SCHEDULE", "BACKUP_RETENTION_DAYS"];
+        assert_eq!(nearest("BACKUP_SHEDULE", keys), Some("BACKUP_SCHEDULE"));
+        assert_eq!(nearest("backup_retention", keys), Some("BACKUP_RETENTION_DAYS"));
+        assert_eq!(nearest("zzz", keys), None);
+        assert_eq!(nearest("x", []), None);
+    }
 }

@@ -376,6 +376,12 @@ pub enum Error {
     },
 }
 
+/// `error` for the operator, who is told while it goes on.
+#[must_use]
+pub fn explain(error: &Error) -> crate::error::Failure {
+    crate::error::Failure { message: error.to_string(), hint: error.hint(), exit: error.exit() }
+}
+
 impl Explain for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -1,5 +1,7 @@
 //! Every variable that is known, and which of them may come from a file. What they mean is said by the elements.
 
+use crate::domain::text;
+
 /// How a variable may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -98,18 +100,8 @@ pub fn is_known(name: &str) -> bool {
 pub fn nearest(name: &str) -> Option<&'static str> {
     let word = name.strip_prefix(PREFIX).unwrap_or(name);
     let endings = KEYS.iter().filter_map(|key| key.name.strip_prefix(PREFIX));
-    let ending = closest(word, endings)?;
+    let ending = text::nearest(word, endings)?;
     KEYS.iter().map(|key| key.name).find(|known| known.strip_prefix(PREFIX) == Some(ending))
-}
-
-/// The candidate that is most like `word`, where one is like it at all.
-pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const LIKE: f64 = 0.5;
-    candidates
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= LIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

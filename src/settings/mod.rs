@@ -21,7 +21,6 @@ pub mod problem;
 pub mod reader;
 pub mod retention;
 pub mod s3;
-pub mod schedule;
 pub mod secret;
 pub mod zone;
 
@@ -35,6 +34,7 @@ pub use retention::Retention;
 pub use s3::S3;
 pub use secret::Secret;
 
+use crate::domain::schedule::Schedule;
 use reader::Reader;
 
 /// Where backups lie unless told.
@@ -80,8 +80,8 @@ pub struct Settings {
     pub lane_dir: PathBuf,
     /// `BACKUP_NAME`; not set: Compose project and database, once the container is found.
     pub installation: Option<String>,
-    /// `BACKUP_SCHEDULE`: five fields, one space between them; fires at some time.
-    pub schedule: String,
+    /// `BACKUP_SCHEDULE`.
+    pub schedule: Schedule,
     /// `TZ`.
     pub zone: Tz,
     /// How long backups are kept.
@@ -110,14 +110,15 @@ impl Settings {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut reader = Reader::new(sources);
         let r = &mut reader;
+        let Some(schedule) = zone::read_schedule(r) else { return Err(Problems(reader.finish().1)) };
         let mut settings = Self {
             database: database::read_database(r),
             engine: database::read_engine(r, sources.in_container),
             backup_dir: r.directory("BACKUP_DIR", BACKUP_DIR_DEFAULT),
             lane_dir: r.directory("BACKUP_LANE_DIR", LANE_DIR_DEFAULT),
             installation: read_installation(r),
-            schedule: r.parsed("BACKUP_SCHEDULE", "0 3 * * *".to_owned(), schedule::check),
-            zone: zone::read(r),
+            schedule,
+            zone: zone::read_zone(r),
             retention: retention::read(r),
             workers: r.number("BACKUP_WORKERS", sources.cores.clamp(1, MOST_WORKERS), 1, MOST_WORKERS) as usize,
             prompt_timeout: Duration::from_secs(60 * u64::from(r.number("BACKUP_PROMPT_MINUTES", 10, 1, 1440))),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rust_i18n::t;
 
+use crate::domain::schedule;
 use crate::domain::text::escape;
 use crate::error::{Exit, Explain};
 use crate::settings::env_file::Syntax;
@@ -109,36 +110,9 @@ pub enum Problem {
         /// What is possible.
         choices: &'static [&'static str],
     },
-    /// Not five fields.
-    #[error("{}", t!("settings.schedule_fields", value = escape(value), fields = fields))]
-    ScheduleFields {
-        /// The expression.
-        value: String,
-        /// How many it has.
-        fields: usize,
-    },
-    /// Not a cron expression.
-    #[error("{}", t!("settings.schedule", value = escape(value), detail = escape(detail)))]
-    Schedule {
-        /// The expression.
-        value: String,
-        /// What the parser says.
-        detail: String,
-    },
-    /// It never fires.
-    #[error("{}", t!("settings.schedule_never", value = escape(value)))]
-    ScheduleNever {
-        /// The expression.
-        value: String,
-    },
-    /// Not a zone.
-    #[error("{}", t!("settings.zone", value = escape(value)))]
-    Zone {
-        /// `TZ`.
-        value: String,
-        /// What was perhaps meant.
-        nearest: Option<&'static str>,
-    },
+    /// `BACKUP_SCHEDULE` or `TZ`.
+    #[error(transparent)]
+    Time(#[from] schedule::Error),
     /// Not a path that may be used.
     #[error("{}", t!("settings.directory", name = name, value = escape(value)))]
     Directory {
@@ -190,11 +164,7 @@ impl Explain for Problem {
             Self::Control { name, .. } => t!("settings.control_hint", name = name),
             Self::Number { name, .. } => t!("settings.number_hint", name = name),
             Self::Choice { name, .. } => t!("settings.choice_hint", name = name),
-            Self::ScheduleFields { .. } => t!("settings.schedule_fields_hint"),
-            Self::Schedule { .. } => t!("settings.schedule_hint"),
-            Self::ScheduleNever { .. } => t!("settings.schedule_never_hint"),
-            Self::Zone { nearest: Some(nearest), .. } => t!("settings.zone_hint_nearest", nearest = nearest),
-            Self::Zone { nearest: None, .. } => t!("settings.zone_hint"),
+            Self::Time(error) => return error.hint(),
             Self::Directory { name, .. } => t!("settings.directory_hint", name = name),
             Self::TooLong { name, .. } => t!("settings.too_long_hint", name = name),
             Self::Engine { .. } => t!("settings.engine_hint"),

@@ -1,0 +1,218 @@
+//! The only place that prints: data to standard output, messages to standard error. What is said is decided elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::ProgressBar;
+use rust_i18n::t;
+use serde::Serialize;
+
+use crate::cli::args::Color;
+use crate::cli::mask::Mask;
+use crate::domain::text::escape;
+use crate::error::{Exit, Failure};
+use crate::settings::Environment;
+
+/// Columns where nobody tells how many there are.
+const WIDTH: u16 = 80;
+
+/// The bar on the terminal, if one is shown: lines must not run into it. There is one terminal in a process.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// How to print.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    quiet: bool,
+    colours: bool,
+    mask: Mask,
+}
+
+impl Output {
+    /// As the options and the environment say (`NO_COLOR`, `TERM=dumb`).
+    #[must_use]
+    pub fn new(color: Color, quiet: bool, environment: &Environment) -> Self {
+        let plain = environment.get("NO_COLOR").is_some() || environment.get("TERM") == Some("dumb");
+        let colours = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => !plain && io::stderr().is_terminal(),
+        };
+        Self { quiet, colours, mask: Mask::default() }
+    }
+
+    /// Hides what `mask` hides in all messages from now on.
+    #[must_use]
+    pub fn with_mask(self, mask: Mask) -> Self {
+        Self { mask, ..self }
+    }
+
+    /// Whether only what is wrong is said.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Data, with a line end after it, to standard output.
+    ///
+    /// # Errors
+    /// When standard output cannot take it; a reader that has seen enough (`head`) is no error.
+    pub fn data(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n"));
+        match written.and_then(|()| stdout.flush()) {
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure { message: t!("cli.stdout", cause = cause).into_owned(), hint: None, exit: Exit::Failed })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Data for programs: one JSON document.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let failed =
+            |cause| Failure { message: t!("cli.stdout", cause = cause).into_owned(), hint: None, exit: Exit::Failed };
+        self.data(&serde_json::to_string_pretty(value).map_err(failed)?)
+    }
+
+    /// A message to the operator; nothing when quiet.
+    pub fn message(&self, text: &str) {
+        if !self.quiet {
+            self.to_stderr(text);
+        }
+    }
+
+    /// Something to look at, and what to do about it.
+    pub fn warning(&self, text: &str, hint: Option<&str>) {
+        const YELLOW: &str = "33";
+        self.to_stderr(&format!("{} {}", self.painted(&t!("cli.warning"), YELLOW), one_line(text)));
+        self.hint(hint);
+    }
+
+    /// Why a command ended, and what to do about it.
+    pub fn failure(&self, failure: &Failure) {
+        const RED: &str = "1;31";
+        self.to_stderr(&format!("{} {}", self.painted(&t!("cli.error"), RED), one_line(&failure.message)));
+        self.hint(failure.hint.as_deref());
+    }
+
+    /// `text` without a line end: a question.
+    pub fn question(&self, text: &str) {
+        write_stderr(self.mask.apply(text).as_bytes());
+    }
+
+    fn hint(&self, hint: Option<&str>) {
+        if let Some(hint) = hint {
+            self.to_stderr(&one_line(&t!("common.hint", text = hint)));
+        }
+    }
+
+    fn to_stderr(&self, text: &str) {
+        write_stderr(format!("{}\n", self.mask.apply(text)).as_bytes());
+    }
+
+    fn painted(&self, text: &str, colour: &str) -> String {
+        if self.colours { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// A table of at most the terminal's width, or 80 columns. Cells are escaped.
+#[must_use]
+pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if !io::stdout().is_terminal() || table.width().is_none() {
+        table.set_width(WIDTH);
+    }
+    table.set_header(headers.iter().map(|header| escape(header)));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| escape(cell)));
+    }
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Whether a person looks at standard error.
+#[must_use]
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Shows `bar` until it is replaced or [`hide_bar`] is called; all lines go above it.
+pub fn show_bar(bar: ProgressBar) {
+    let old = BAR.lock().unwrap_or_else(PoisonError::into_inner).replace(bar);
+    if let Some(old) = old {
+        old.finish_and_clear();
+    }
+}
+
+/// Takes the bar off the terminal.
+pub fn hide_bar() {
+    let old = BAR.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(old) = old {
+        old.finish_and_clear();
+    }
+}
+
+/// Writes to standard error, above the bar. A terminal that is gone is nobody's failure.
+pub fn write_stderr(bytes: &[u8]) {
+    above_bar(|| {
+        let _ = io::stderr().lock().write_all(bytes);
+    });
+}
+
+/// Writes to standard output, above the bar: the log of the supervisor.
+pub fn write_stdout(bytes: &[u8]) {
+    above_bar(|| {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    });
+}
+
+/// What clap has to say: help and version to standard output, errors to standard error.
+pub fn usage(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+fn above_bar(write: impl FnOnce()) {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// A message is one line, whatever came into it.
+fn one_line(text: &str) -> String {
+    escape(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_85_a_table_fits_80_columns_and_cells_are_escaped() {
+        let rows = vec![
+            vec!["evil\u{1b}[31m\nname".to_owned(), "x".repeat(120), "12".to_owned()],
+            vec!["hub_chantier_backup_20260101_030000.sql.gz".to_owned(), "verified".to_owned(), "3".to_owned()],
+        ];
+        let text = table(&["NAME", "STATE", "AGE"], &rows);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\u{1b}'));
+        assert!(text.contains("evil\\u{1b}[31m\\nname"), "{text}");
+    }
+
+    #[test]
+    fn colours_are_for_terminals_only() {
+        let environment = Environment::default();
+        assert_eq!(Output::new(Color::Never, false, &environment).painted("x", "31"), "x");
+        assert_eq!(Output::new(Color::Always, false, &environment).painted("x", "31"), "\u{1b}[31mx\u{1b}[0m");
+        let no_color: Environment = [("NO_COLOR", "1")].into_iter().collect();
+        assert_eq!(Output::new(Color::Auto, false, &no_color).painted("x", "31"), "x");
+    }
+}

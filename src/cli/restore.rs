@@ -1,0 +1,13 @@
+//! `amarre restore`.
+
+use crate::cli::Context;
+use crate::cli::args::RestoreArgs;
+use crate::error::{Exit, Failure};
+
+/// Runs the command.
+///
+/// # Errors
+/// What ended it.
+pub async fn run(_context: &Context, _args: &RestoreArgs) -> Result<Exit, Failure> {
+    Err(Failure { message: "'restore' is still to come".to_owned(), hint: None, exit: Exit::Failed })
+}
