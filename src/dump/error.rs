@@ -84,6 +84,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The system gives no thread.
+    #[error("{}", t!("dump.threads", cause = shown(&source.to_string())))]
+    Threads {
+        /// Why.
+        source: io::Error,
+    },
     /// A stage of the stream ended without a word.
     #[error("{}", t!("dump.stopped"))]
     Stopped,
@@ -105,6 +111,7 @@ impl Explain for Error {
             Self::Unsupported { .. } => t!("dump.unsupported_hint"),
             Self::Write { source } if source.kind() == io::ErrorKind::StorageFull => t!("dump.full_hint"),
             Self::Read { .. } | Self::Write { .. } => t!("dump.io_hint"),
+            Self::Threads { .. } => t!("dump.threads_hint"),
             Self::Stopped => t!("dump.stopped_hint"),
         };
         Some(hint.into_owned())
