@@ -3,6 +3,7 @@
 
 pub mod catalogue;
 pub mod clock;
+pub mod compare;
 pub mod content;
 pub mod event;
 pub mod manifest;

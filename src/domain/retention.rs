@@ -1,1 +1,237 @@
-//! To come.
+//! Which backups may go. A pure plan (policy, catalogue, pins, now in; decisions with reasons out), to be read,
+//! printed and then applied elsewhere. Nothing is deleted here.
+//!
+//! The rules, first match wins:
+//!
+//! 1. Kept always: entries of other installations or with names that are not ours, pinned ones, set-aside ones
+//!    (with those from the future), and with fewer than `keep_verified` verified backups everything that is a backup.
+//! 2. Kept by number: the newest `keep_verified` (at least one) *verified* backups. Safety and final dumps are no
+//!    backups in this sense: they never count.
+//! 3. Held: while a *suspicious* backup of the last `safety_days` is there, the first such one is kept as the mark,
+//!    and so are the newest `keep_verified` verified backups from before it that are not suspicious (fault 25): whoever
+//!    notices late that a table was emptied still has it. A row of suspicious backups holds what was before them all.
+//! 4. Kept by age: backups for `days`, safety and final dumps for `safety_days`, counted in whole times of 24 hours.
+//! 5. The rest goes, oldest first; safety and final dumps only while a verified backup exists.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_i18n::t;
+
+use crate::domain::catalogue::{Catalogue, Entry, State};
+use crate::domain::name::Kind;
+use crate::error::Explain;
+
+/// How long what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Days that backups are kept.
+    pub days: u32,
+    /// Never fewer verified backups than this; 0 counts as 1.
+    pub keep_verified: u32,
+    /// Days that safety and final dumps are kept, and that a suspicious backup holds older ones.
+    pub safety_days: u32,
+}
+
+impl Policy {
+    /// The usual one: safety and final dumps stay 30 days, or as long as backups if that is longer.
+    #[must_use]
+    pub fn new(days: u32, keep_verified: u32) -> Self {
+        Self { days, keep_verified, safety_days: days.max(30) }
+    }
+
+    fn least(&self) -> usize {
+        usize::try_from(self.keep_verified.max(1)).unwrap_or(usize::MAX)
+    }
+}
+
+/// What happens to one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It goes.
+    Delete,
+    /// It stays.
+    Keep,
+}
+
+/// Why. `Display` is a fragment for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Older than so many days.
+    Expired(u32),
+    /// Younger than so many days.
+    Recent(u32),
+    /// One of the last so many verified.
+    LastVerified(u32),
+    /// There are not enough verified backups to let anything go.
+    TooFewVerified,
+    /// Older than a suspicious one, which holds it.
+    Held,
+    /// The suspicious backup that holds others.
+    HoldsOthers,
+    /// In use.
+    Pinned,
+    /// Of another installation, or a name that is not ours.
+    Foreign,
+    /// Set aside: a person decides.
+    SetAside,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Expired(days) => t!("domain.retention.expired", days = days),
+            Self::Recent(days) => t!("domain.retention.recent", days = days),
+            Self::LastVerified(count) => t!("domain.retention.last_verified", count = count),
+            Self::TooFewVerified => t!("domain.retention.too_few_verified"),
+            Self::Held => t!("domain.retention.held"),
+            Self::HoldsOthers => t!("domain.retention.holds_others"),
+            Self::Pinned => t!("domain.retention.pinned"),
+            Self::Foreign => t!("domain.retention.foreign"),
+            Self::SetAside => t!("domain.retention.set_aside"),
+        };
+        f.write_str(&text)
+    }
+}
+
+/// The fate of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Name of its data file.
+    pub file: String,
+    /// What happens to it.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The fate of every entry of a catalogue, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// One for each entry.
+    pub decisions: Vec<Decision>,
+}
+
+impl Plan {
+    /// Names of the data files that go, oldest first.
+    pub fn deletions(&self) -> impl Iterator<Item = &str> {
+        self.decisions.iter().rev().filter(|d| d.action == Action::Delete).map(|d| d.file.as_str())
+    }
+}
+
+/// Decides for every entry of `catalogue`. `pins` are names of data files in use (a restore, an upload, a safety
+/// dump that `--undo` may need).
+///
+/// # Errors
+/// [`Error::DeletesEverything`]: a plan that leaves nothing of this installation is refused. The rules never make
+/// one; this stands guard over the rules.
+pub fn plan(
+    policy: &Policy,
+    catalogue: &Catalogue,
+    pins: &BTreeSet<String>,
+    now: DateTime<Utc>,
+) -> Result<Plan, Error> {
+    let rules = Rules::new(policy, catalogue, now);
+    let decisions: Vec<Decision> =
+        catalogue.entries().iter().map(|entry| decision(&rules, entry, pins.contains(&entry.file))).collect();
+    guard(catalogue, &decisions)?;
+    Ok(Plan { decisions })
+}
+
+fn decision(rules: &Rules<'_>, entry: &Entry, pinned: bool) -> Decision {
+    let reason = if pinned { Reason::Pinned } else { rules.judge(entry) };
+    let action = if matches!(reason, Reason::Expired(_)) { Action::Delete } else { Action::Keep };
+    Decision { file: entry.file.clone(), action, reason }
+}
+
+fn guard(catalogue: &Catalogue, decisions: &[Decision]) -> Result<(), Error> {
+    let goes = |file: &str| decisions.iter().any(|d| d.file == file && d.action == Action::Delete);
+    let usable = |e: &&Entry| e.own && !matches!(e.state, State::SetAside(_));
+    let (mut own, mut deleted) = (0, 0);
+    for entry in catalogue.entries().iter().filter(usable) {
+        own += 1;
+        deleted += usize::from(goes(&entry.file));
+    }
+    if own > 0 && own == deleted { Err(Error::DeletesEverything { count: deleted }) } else { Ok(()) }
+}
+
+/// The sets that the rules speak of, by file name.
+struct Rules<'a> {
+    policy: &'a Policy,
+    now: DateTime<Utc>,
+    /// How many verified backups there are.
+    verified: usize,
+    last: BTreeSet<&'a str>,
+    held: BTreeSet<&'a str>,
+    mark: Option<&'a str>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(policy: &'a Policy, catalogue: &'a Catalogue, now: DateTime<Utc>) -> Self {
+        // The catalogue is sorted: newest first.
+        let backups = || catalogue.entries().iter().filter(|e| e.own && e.kind == Some(Kind::Backup));
+        let verified = || backups().filter(|e| e.is_verified());
+        let mark = backups()
+            .filter(|e| e.is_suspicious() && !matches!(e.state, State::SetAside(_)))
+            .filter(|e| is_within(e.date, policy.safety_days, now))
+            .next_back();
+        let held = verified().filter(|e| !e.is_suspicious() && mark.is_some_and(|mark| e.date < mark.date));
+        Self {
+            policy,
+            now,
+            verified: verified().count(),
+            last: verified().take(policy.least()).map(|e| e.file.as_str()).collect(),
+            held: held.take(policy.least()).map(|e| e.file.as_str()).collect(),
+            mark: mark.map(|e| e.file.as_str()),
+        }
+    }
+
+    fn judge(&self, entry: &Entry) -> Reason {
+        let file = entry.file.as_str();
+        let Some(kind) = entry.kind.filter(|_| entry.own) else { return Reason::Foreign };
+        if matches!(entry.state, State::SetAside(_)) {
+            return Reason::SetAside;
+        }
+        if self.last.contains(file) {
+            return Reason::LastVerified(self.policy.keep_verified.max(1));
+        }
+        if self.held.contains(file) {
+            return Reason::Held;
+        }
+        let days = if kind == Kind::Backup { self.policy.days } else { self.policy.safety_days };
+        if is_within(entry.date, days, self.now) {
+            return Reason::Recent(days);
+        }
+        if self.mark == Some(file) {
+            return Reason::HoldsOthers;
+        }
+        let needed = if kind == Kind::Backup { self.policy.least() } else { 1 };
+        if self.verified < needed { Reason::TooFewVerified } else { Reason::Expired(days) }
+    }
+}
+
+/// Whether `date` is at most `days` times 24 hours ago; one in the future is.
+fn is_within(date: DateTime<Utc>, days: u32, now: DateTime<Utc>) -> bool {
+    now - date <= TimeDelta::days(i64::from(days))
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It would leave nothing.
+    #[error("{}", t!("domain.retention.deletes_everything", count = count))]
+    DeletesEverything {
+        /// How many it would delete.
+        count: usize,
+    },
+}
+
+impl Explain for Error {
+    fn hint(&self) -> Option<String> {
+        Some(t!("domain.retention.deletes_everything_hint").into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

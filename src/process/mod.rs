@@ -1,1 +1,12 @@
-//! To come.
+//! This process: its clock, its memory, its signals, its rights, its lock, others of its kind.
+//! What a run does is not known here.
+
+pub mod clock;
+pub mod lock;
+pub mod privileges;
+pub mod siblings;
+pub mod signals;
+pub mod status;
+
+pub use clock::{SystemClock, random};
+pub use status::peak_rss_bytes;

@@ -1,1 +1,196 @@
-//! To come.
+//! Environment and files -> raw -> resolved [`Settings`]. Every variable is read here and nowhere else.
+//! Nothing is connected to, nothing is written; whether a directory can be used is for whoever uses it.
+//!
+//! A value comes from the command line, else the environment, else `ENV_FILE` (on the host), else the default.
+//! An empty value counts as unset. All that is wrong is collected and told together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+pub mod database;
+pub mod env_file;
+pub mod environment;
+pub mod keys;
+pub mod language;
+pub mod log;
+pub mod origin;
+pub mod problem;
+pub mod reader;
+pub mod retention;
+pub mod s3;
+pub mod schedule;
+pub mod secret;
+pub mod zone;
+
+pub use database::{Database, Engine, Runner};
+pub use environment::Environment;
+pub use language::Language;
+pub use log::{Log, LogFormat};
+pub use origin::{Entry, Origin};
+pub use problem::{Problem, Problems};
+pub use retention::Retention;
+pub use s3::S3;
+pub use secret::Secret;
+
+use reader::Reader;
+
+/// Where backups lie unless told.
+pub const BACKUP_DIR_DEFAULT: &str = "/var/backups/hub-chantier";
+/// Where the lane volume is mounted unless told.
+pub const LANE_DIR_DEFAULT: &str = "/lane";
+
+/// Everything that settings are made of.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// Options of the command, by the variable they stand for.
+    pub overrides: BTreeMap<&'static str, String>,
+    /// The environment of the process.
+    pub environment: Environment,
+    /// Where the command was started.
+    pub cwd: PathBuf,
+    /// Whether this is the sidecar: `ENV_FILE` and `COMPOSE_FILE` are for the host only and not read there.
+    pub in_container: bool,
+    /// Cores of this machine.
+    pub cores: u32,
+}
+
+impl Sources {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_process(environment: Environment, overrides: BTreeMap<&'static str, String>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self { overrides, in_container: environment.in_container(), environment, cwd, cores }
+    }
+}
+
+/// What holds for this run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which database, and how its client programs are run.
+    pub database: Database,
+    /// How the engine and the application are found.
+    pub engine: Engine,
+    /// `BACKUP_DIR`, absolute.
+    pub backup_dir: PathBuf,
+    /// `BACKUP_LANE_DIR`, absolute.
+    pub lane_dir: PathBuf,
+    /// `BACKUP_NAME`; not set: Compose project and database, once the container is found.
+    pub installation: Option<String>,
+    /// `BACKUP_SCHEDULE`: five fields, one space between them; fires at some time.
+    pub schedule: String,
+    /// `TZ`.
+    pub zone: Tz,
+    /// How long backups are kept.
+    pub retention: Retention,
+    /// `BACKUP_WORKERS`: threads that compress.
+    pub workers: usize,
+    /// `BACKUP_PROMPT_MINUTES`: how long the question for `OUI` stands.
+    pub prompt_timeout: Duration,
+    /// Where the log goes.
+    pub log: Log,
+    /// The language of the operator.
+    pub language: Language,
+    /// The store elsewhere.
+    pub s3: S3,
+    /// Whether this is the sidecar.
+    pub in_container: bool,
+    /// Each variable, what holds and where it comes from: for `amarre config`.
+    pub entries: Vec<Entry>,
+}
+
+impl Settings {
+    /// Resolves `sources`. Reads `ENV_FILE` and the files of secrets, nothing else.
+    ///
+    /// # Errors
+    /// All that is wrong, together.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut reader = Reader::new(sources);
+        let r = &mut reader;
+        let mut settings = Self {
+            database: database::read_database(r),
+            engine: database::read_engine(r, sources.in_container),
+            backup_dir: r.directory("BACKUP_DIR", BACKUP_DIR_DEFAULT),
+            lane_dir: r.directory("BACKUP_LANE_DIR", LANE_DIR_DEFAULT),
+            installation: read_installation(r),
+            schedule: r.parsed("BACKUP_SCHEDULE", "0 3 * * *".to_owned(), schedule::check),
+            zone: zone::read(r),
+            retention: retention::read(r),
+            workers: r.number("BACKUP_WORKERS", sources.cores.clamp(1, MOST_WORKERS), 1, MOST_WORKERS) as usize,
+            prompt_timeout: Duration::from_secs(60 * u64::from(r.number("BACKUP_PROMPT_MINUTES", 10, 1, 1440))),
+            log: log::read(r),
+            language: language::read(r),
+            s3: s3::read(r),
+            in_container: sources.in_container,
+            entries: Vec::new(),
+        };
+        let (entries, problems) = reader.finish();
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        settings.entries = entries;
+        Ok(settings)
+    }
+
+    /// All secrets, for filters that hide them.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Secret> {
+        let s3 = &self.s3;
+        [&self.database.password, &s3.access_key_id, &s3.secret_access_key, &s3.session_token]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+}
+
+const MOST_WORKERS: u32 = 256;
+/// Bytes of a name of an installation.
+const INSTALLATION_LIMIT: usize = 128;
+
+fn read_installation(reader: &mut Reader<'_>) -> Option<String> {
+    let name = reader.text("BACKUP_NAME")?;
+    if name.len() > INSTALLATION_LIMIT {
+        reader.problem(Problem::TooLong { name: "BACKUP_NAME", bytes: name.len(), max: INSTALLATION_LIMIT });
+    }
+    Some(name)
+}
+
+/// `yes` or `no`, and what people write for them.
+fn yes_no(reader: &mut Reader<'_>, name: &'static str, default: bool) -> bool {
+    let word = |yes: bool| if yes { "yes" } else { "no" };
+    let chosen = reader.choice(
+        name,
+        word(default),
+        &["yes", "no", "true", "false", "1", "0", "on", "off", "oui", "non"],
+        &["yes", "no", "yes", "no", "yes", "no", "yes", "no", "yes", "no"],
+    );
+    chosen == "yes"
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Settings for tests: an environment given as pairs, on a host, in a directory that does not exist.
+
+    use super::*;
+
+    pub fn sources(environment: &[(&str, &str)]) -> Sources {
+        Sources {
+            environment: environment.iter().copied().collect(),
+            cwd: PathBuf::from("/nonexistent"),
+            cores: 2,
+            ..Sources::default()
+        }
+    }
+
+    pub fn load(environment: &[(&str, &str)]) -> Settings {
+        Settings::load(&sources(environment)).expect("the settings are good")
+    }
+
+    pub fn problems(environment: &[(&str, &str)]) -> Vec<Problem> {
+        Settings::load(&sources(environment)).expect_err("the settings are bad").0
+    }
+}

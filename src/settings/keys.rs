@@ -1,0 +1,141 @@
+//! Every variable that is known, and which of them may come from a file. What they mean is said by the elements.
+
+/// How a variable may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By its value.
+    Plain,
+    /// By its value or by `NAME_FILE`, as the database's image takes it too.
+    OrFile,
+    /// As [`Form::OrFile`], and never shown.
+    Secret,
+}
+
+/// A known variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// How it may be given.
+    pub form: Form,
+}
+
+const fn plain(name: &'static str) -> Key {
+    Key { name, form: Form::Plain }
+}
+
+const fn or_file(name: &'static str) -> Key {
+    Key { name, form: Form::OrFile }
+}
+
+const fn secret(name: &'static str) -> Key {
+    Key { name, form: Form::Secret }
+}
+
+/// All of them, in the order `amarre config` prints them.
+pub const KEYS: &[Key] = &[
+    or_file("POSTGRES_USER"),
+    secret("POSTGRES_PASSWORD"),
+    or_file("POSTGRES_DB"),
+    plain("BACKUP_DIR"),
+    plain("BACKUP_NAME"),
+    plain("BACKUP_SCHEDULE"),
+    plain("TZ"),
+    plain("BACKUP_RETENTION_DAYS"),
+    plain("RETENTION_DAYS"),
+    plain("BACKUP_KEEP_VERIFIED"),
+    plain("BACKUP_RUNNER"),
+    plain("BACKUP_DB_CONTAINER"),
+    plain("BACKUP_DB_SERVICE"),
+    plain("BACKUP_DB_HOST"),
+    plain("PGHOST"),
+    plain("BACKUP_DB_PORT"),
+    plain("PGPORT"),
+    plain("BACKUP_READY_TIMEOUT"),
+    plain("BACKUP_LOCK_TIMEOUT"),
+    plain("BACKUP_ROLE_PASSWORDS"),
+    plain("BACKUP_UNDO_HOURS"),
+    plain("BACKUP_SAFETY_DAYS"),
+    plain("BACKUP_PROMPT_MINUTES"),
+    plain("BACKUP_WORKERS"),
+    plain("BACKUP_LANE_DIR"),
+    plain("BACKUP_LOG"),
+    plain("BACKUP_LOG_FILE"),
+    plain("BACKUP_LANG"),
+    plain("LC_ALL"),
+    plain("LC_MESSAGES"),
+    plain("LANG"),
+    plain("DOCKER_HOST"),
+    plain("COMPOSE_FILE"),
+    plain("COMPOSE_PROJECT_NAME"),
+    plain("ENV_FILE"),
+    plain("S3_BACKUP_BUCKET"),
+    plain("S3_ENDPOINT_URL"),
+    plain("AWS_DEFAULT_REGION"),
+    secret("AWS_ACCESS_KEY_ID"),
+    secret("AWS_SECRET_ACCESS_KEY"),
+    secret("AWS_SESSION_TOKEN"),
+];
+
+/// The prefix of the variables that are ours alone: an unknown one is an error.
+pub const PREFIX: &str = "BACKUP_";
+
+/// The known variable `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<Key> {
+    KEYS.iter().copied().find(|key| key.name == name)
+}
+
+/// Whether `name` is a known variable, or the `NAME_FILE` of one.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    find(name).is_some()
+        || name.strip_suffix("_FILE").and_then(find).is_some_and(|key| matches!(key.form, Form::OrFile | Form::Secret))
+}
+
+/// The known variable of ours that `name` was perhaps meant to be. The prefix that all share counts for nothing.
+#[must_use]
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let word = name.strip_prefix(PREFIX).unwrap_or(name);
+    let endings = KEYS.iter().filter_map(|key| key.name.strip_prefix(PREFIX));
+    let ending = closest(word, endings)?;
+    KEYS.iter().map(|key| key.name).find(|known| known.strip_prefix(PREFIX) == Some(ending))
+}
+
+/// The candidate that is most like `word`, where one is like it at all.
+pub fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const LIKE: f64 = 0.5;
+    candidates
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= LIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KEYS.len());
+    }
+
+    #[test]
+    fn file_forms_are_known_for_secrets_only() {
+        assert!(is_known("POSTGRES_PASSWORD_FILE"));
+        assert!(is_known("AWS_SECRET_ACCESS_KEY_FILE"));
+        assert!(is_known("BACKUP_LOG_FILE"), "a variable of its own that only ends like one");
+        assert!(!is_known("BACKUP_SCHEDULE_FILE"));
+    }
+
+    #[test]
+    fn fault_1_the_nearest_name_is_found() {
+        assert_eq!(nearest("BACKUP_SCHEDUEL"), Some("BACKUP_SCHEDULE"));
+        assert_eq!(nearest("BACKUP_RETENTION_DAY"), Some("BACKUP_RETENTION_DAYS"));
+        assert_eq!(nearest("BACKUP_QQQQ"), None);
+    }
+}

@@ -1,0 +1,309 @@
+//! What can be wrong with the configuration. All of it is collected and shown together. No value of a secret is in here.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rust_i18n::t;
+
+use crate::domain::text::escape;
+use crate::error::{Exit, Explain};
+use crate::settings::env_file::Syntax;
+use crate::settings::origin::Origin;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A `BACKUP_…` that nobody knows.
+    #[error("{}", t!("settings.unknown", name = escape(name), origin = origin))]
+    Unknown {
+        /// Its name.
+        name: String,
+        /// What was perhaps meant.
+        nearest: Option<&'static str>,
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// `NAME` and `NAME_FILE`.
+    #[error("{}", t!("settings.both", name = name, origin = origin, file_origin = file_origin))]
+    Both {
+        /// `NAME`.
+        name: &'static str,
+        /// Where `NAME` stands.
+        origin: Origin,
+        /// Where `NAME_FILE` stands.
+        file_origin: Origin,
+    },
+    /// Two names of one thing that differ.
+    #[error("{}", t!("settings.disagree", name = name, value = escape(value), other = other, other_value = escape(other_value)))]
+    Disagree {
+        /// The name of ours.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// The name of the scripts.
+        other: &'static str,
+        /// Its value.
+        other_value: String,
+    },
+    /// The file of a secret.
+    #[error("{}", fault.message(name, path))]
+    SecretFile {
+        /// `NAME`, without `_FILE`.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: FileFault,
+    },
+    /// `ENV_FILE` cannot be read.
+    #[error("{}", t!("settings.env_file_unreadable", path = escape(&path.to_string_lossy()), cause = cause))]
+    EnvFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
+    /// A line of `ENV_FILE`.
+    #[error("{}", syntax_message(path, *line, kind))]
+    EnvFileSyntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        kind: Syntax,
+    },
+    /// A value that is not UTF-8.
+    #[error("{}", t!("settings.not_text", name = escape(name)))]
+    NotText {
+        /// The variable.
+        name: String,
+    },
+    /// A line end or another control character in a value.
+    #[error("{}", t!("settings.control", name = name, origin = origin))]
+    Control {
+        /// The variable.
+        name: &'static str,
+        /// Where it stands.
+        origin: Origin,
+    },
+    /// Not a whole number, or out of bounds.
+    #[error("{}", t!("settings.number", name = name, value = escape(value), min = min, max = max))]
+    Number {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// Least.
+        min: u32,
+        /// Most.
+        max: u32,
+    },
+    /// Not one of the words that are possible.
+    #[error("{}", t!("settings.choice", name = name, value = escape(value), choices = choices.join(", ")))]
+    Choice {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is possible.
+        choices: &'static [&'static str],
+    },
+    /// Not five fields.
+    #[error("{}", t!("settings.schedule_fields", value = escape(value), fields = fields))]
+    ScheduleFields {
+        /// The expression.
+        value: String,
+        /// How many it has.
+        fields: usize,
+    },
+    /// Not a cron expression.
+    #[error("{}", t!("settings.schedule", value = escape(value), detail = escape(detail)))]
+    Schedule {
+        /// The expression.
+        value: String,
+        /// What the parser says.
+        detail: String,
+    },
+    /// It never fires.
+    #[error("{}", t!("settings.schedule_never", value = escape(value)))]
+    ScheduleNever {
+        /// The expression.
+        value: String,
+    },
+    /// Not a zone.
+    #[error("{}", t!("settings.zone", value = escape(value)))]
+    Zone {
+        /// `TZ`.
+        value: String,
+        /// What was perhaps meant.
+        nearest: Option<&'static str>,
+    },
+    /// Not a path that may be used.
+    #[error("{}", t!("settings.directory", name = name, value = escape(value)))]
+    Directory {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A name that is too long.
+    #[error("{}", t!("settings.too_long", name = name, bytes = bytes, max = max))]
+    TooLong {
+        /// The variable.
+        name: &'static str,
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        max: usize,
+    },
+    /// Not an address of an engine.
+    #[error("{}", t!("settings.engine", value = escape(value)))]
+    Engine {
+        /// `DOCKER_HOST`.
+        value: String,
+    },
+    /// Not an address of a store.
+    #[error("{}", t!("settings.endpoint"))]
+    Endpoint,
+    /// A command needs it and it is not set.
+    #[error("{}", t!("settings.missing", name = name))]
+    Missing {
+        /// The variable.
+        name: &'static str,
+    },
+}
+
+impl Explain for Problem {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unknown { name, nearest: Some(nearest), .. } => {
+                t!("settings.unknown_hint", name = escape(name), nearest = nearest)
+            }
+            Self::Unknown { name, nearest: None, .. } => t!("settings.unknown_hint_none", name = escape(name)),
+            Self::Both { name, .. } => t!("settings.both_hint", name = name),
+            Self::Disagree { name, other, .. } => t!("settings.disagree_hint", name = name, other = other),
+            Self::SecretFile { name, path, fault } => return Some(fault.hint(name, path)),
+            Self::EnvFile { .. } => t!("settings.env_file_unreadable_hint"),
+            Self::EnvFileSyntax { kind, .. } => return Some(syntax_hint(kind)),
+            Self::NotText { name } => t!("settings.not_text_hint", name = escape(name)),
+            Self::Control { name, .. } => t!("settings.control_hint", name = name),
+            Self::Number { name, .. } => t!("settings.number_hint", name = name),
+            Self::Choice { name, .. } => t!("settings.choice_hint", name = name),
+            Self::ScheduleFields { .. } => t!("settings.schedule_fields_hint"),
+            Self::Schedule { .. } => t!("settings.schedule_hint"),
+            Self::ScheduleNever { .. } => t!("settings.schedule_never_hint"),
+            Self::Zone { nearest: Some(nearest), .. } => t!("settings.zone_hint_nearest", nearest = nearest),
+            Self::Zone { nearest: None, .. } => t!("settings.zone_hint"),
+            Self::Directory { name, .. } => t!("settings.directory_hint", name = name),
+            Self::TooLong { name, .. } => t!("settings.too_long_hint", name = name),
+            Self::Engine { .. } => t!("settings.engine_hint"),
+            Self::Endpoint => t!("settings.endpoint_hint"),
+            Self::Missing { name } => t!("settings.missing_hint", name = name),
+        };
+        Some(hint.into_owned())
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// What can be wrong with the file of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileFault {
+    /// It is not there, or may not be read: what the system says.
+    Unreadable(String),
+    /// A directory or a device.
+    NotAFile,
+    /// Nothing in it.
+    Empty,
+    /// A carriage return: saved on Windows.
+    CarriageReturn,
+    /// More than one line.
+    Lines,
+    /// Not UTF-8, or control characters.
+    NotText,
+    /// Longer than a secret ever is.
+    TooLarge,
+}
+
+impl FileFault {
+    fn message(&self, name: &str, path: &std::path::Path) -> String {
+        let path = path.to_string_lossy();
+        let path = escape(&path);
+        match self {
+            Self::Unreadable(cause) => t!("settings.secret_unreadable", name = name, path = path, cause = cause),
+            Self::NotAFile => t!("settings.secret_not_a_file", name = name, path = path),
+            Self::Empty => t!("settings.secret_empty", name = name, path = path),
+            Self::CarriageReturn => t!("settings.secret_crlf", name = name, path = path),
+            Self::Lines => t!("settings.secret_lines", name = name, path = path),
+            Self::NotText => t!("settings.secret_not_text", name = name, path = path),
+            Self::TooLarge => t!("settings.secret_too_large", name = name, path = path),
+        }
+        .into_owned()
+    }
+
+    fn hint(&self, name: &str, path: &std::path::Path) -> String {
+        let path = path.to_string_lossy();
+        let path = escape(&path);
+        match self {
+            Self::Unreadable(_) | Self::NotAFile => t!("settings.secret_unreadable_hint", name = name, path = path),
+            Self::CarriageReturn => t!("settings.secret_crlf_hint", path = path),
+            Self::Empty | Self::Lines | Self::NotText | Self::TooLarge => {
+                t!("settings.secret_lines_hint", path = path)
+            }
+        }
+        .into_owned()
+    }
+}
+
+fn syntax_message(path: &std::path::Path, line: usize, kind: &Syntax) -> String {
+    let path = path.to_string_lossy();
+    let path = escape(&path);
+    match kind {
+        Syntax::Name => t!("settings.syntax_name", path = path, line = line),
+        Syntax::OpenQuote => t!("settings.syntax_open_quote", path = path, line = line),
+        Syntax::AfterQuote => t!("settings.syntax_after_quote", path = path, line = line),
+        Syntax::Dollar => t!("settings.syntax_dollar", path = path, line = line),
+        Syntax::Required(name) => t!("settings.syntax_required", path = path, line = line, name = escape(name)),
+    }
+    .into_owned()
+}
+
+fn syntax_hint(kind: &Syntax) -> String {
+    match kind {
+        Syntax::Name => t!("settings.syntax_name_hint"),
+        Syntax::OpenQuote | Syntax::AfterQuote => t!("settings.syntax_quote_hint"),
+        Syntax::Dollar => t!("settings.syntax_dollar_hint"),
+        Syntax::Required(name) => t!("settings.syntax_required_hint", name = escape(name)),
+    }
+    .into_owned()
+}
+
+/// Everything that is wrong, in the order it was found. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Explain for Problems {
+    fn hint(&self) -> Option<String> {
+        let hints: Vec<_> = self.0.iter().filter_map(Explain::hint).collect();
+        (!hints.is_empty()).then(|| hints.join("; "))
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
