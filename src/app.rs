@@ -1,16 +1,388 @@
-//! The composition root: settings -> adapters -> operations. The only place that names concrete adapters.
+//! The composition root: settings become adapters, adapters become a [`Context`] for the operations.
+//! The only place that names concrete adapters.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use rust_i18n::t;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::Database;
+use crate::database::postgres::{Connection, Postgres};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::clock::Clock;
+use crate::domain::event::{Event, Observer};
+use crate::domain::retention;
+use crate::domain::schedule::Schedule;
+use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::process::SystemClock;
+use crate::journal::intent::{IntentFiles, Intents};
+use crate::journal::{Journal, NoJournal, SqliteJournal};
+use crate::operations::{self, Context, Machine, Rules};
 use crate::process::privileges::{self, Workplace};
 use crate::process::signals::Shutdown;
+use crate::process::{self, SystemClock};
+use crate::runner::docker::{Container, DockerRunner, Engine, Target};
+use crate::runner::late::Late;
+use crate::runner::local::LocalRunner;
+use crate::runner::{self, Runner};
 use crate::settings::{self, Environment, Settings};
+use crate::store::Store;
+use crate::store::local::LocalStore;
+use crate::supervisor::health::{self, Health, Seen};
+use crate::supervisor::state::{self, Refused, StateFile};
+use crate::supervisor::{Jobs, Outcome, Supervisor};
+
+pub mod doctor;
+pub mod record;
+
+/// An installation, put together.
+#[derive(Clone)]
+pub struct App {
+    /// What holds.
+    pub settings: Arc<Settings>,
+    /// Who hears of what goes on.
+    pub observer: Arc<dyn Observer>,
+    /// Cancelled when the process shall end.
+    pub cancel: CancellationToken,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What this process does, for whoever meets its lock: `backup`, `restore`.
+    pub work: &'static str,
+}
+
+/// How long the engine may take to answer a question.
+const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl App {
+    /// Everything that an operation needs. Reaches the engine only to learn the installation's name.
+    ///
+    /// # Errors
+    /// [`Failure`]: the directory cannot be used, the journal cannot be opened at all.
+    pub async fn context(&self) -> Result<Context, Failure> {
+        let runner = self.runner();
+        let installation = self.installation().await;
+        let database: Arc<dyn Database> = Arc::new(Postgres::new(runner, self.connection()));
+        Ok(Context {
+            database,
+            store: self.store()?,
+            journal: self.journal(),
+            intents: self.intents(),
+            clock: Arc::clone(&self.clock),
+            observer: Arc::clone(&self.observer),
+            cancel: self.cancel.clone(),
+            machine: Machine { random: process::random, peak_rss: process::peak_rss_bytes },
+            rules: self.rules(installation),
+        })
+    }
+
+    /// Takes the lock of the directory and mends what dead runs left. What destroys or commits needs it.
+    ///
+    /// # Errors
+    /// Exit code 4 when another run holds it.
+    pub async fn lock(&self, context: &Context) -> Result<process::lock::RunLock, Failure> {
+        let lock = self.try_lock()?;
+        operations::recover::recover(context).await?;
+        Ok(lock)
+    }
+
+    fn try_lock(&self) -> Result<process::lock::RunLock, Failure> {
+        let holder = process::lock::Holder::this(self.work, self.clock.now());
+        Ok(process::lock::RunLock::acquire(&self.settings.backup_dir, &holder)?)
+    }
+
+    /// The store of local copies.
+    ///
+    /// # Errors
+    /// When the directory is not there.
+    pub fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(Arc::new(LocalStore::open(&self.settings.backup_dir)?))
+    }
+
+    /// A store for a file of another place.
+    ///
+    /// # Errors
+    /// When its directory is not there.
+    pub fn store_at(&self, directory: &Path) -> Result<Arc<dyn Store>, Failure> {
+        Ok(Arc::new(LocalStore::open(directory)?))
+    }
+
+    /// The journal. One that cannot be opened is set aside, and the run goes on without: it never fails a backup.
+    #[must_use]
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        match SqliteJournal::open(&self.settings.backup_dir, self.clock.now()) {
+            Ok(opened) => {
+                if let Some(path) = &opened.set_aside {
+                    self.warn(t!("app.journal_set_aside", path = escape(&path.display().to_string())));
+                }
+                Arc::new(opened.journal)
+            }
+            Err(error) => {
+                self.warn(error.to_string());
+                Arc::new(NoJournal)
+            }
+        }
+    }
+
+    /// What is half done.
+    #[must_use]
+    pub fn intents(&self) -> Arc<dyn Intents> {
+        Arc::new(IntentFiles::new(&self.settings.backup_dir))
+    }
+
+    fn rules(&self, installation: String) -> Rules {
+        let s = &self.settings;
+        Rules {
+            installation,
+            zone: s.zone,
+            retention: retention::Policy {
+                days: s.retention.days,
+                keep_verified: s.retention.keep_verified,
+                safety_days: s.retention.safety_days,
+            },
+            workers: s.workers,
+            role_passwords: s.database.role_passwords,
+            ready_patience: s.database.ready_timeout,
+            undo: chrono::TimeDelta::from_std(s.retention.undo).unwrap_or(chrono::TimeDelta::days(1)),
+        }
+    }
+
+    fn connection(&self) -> Connection {
+        let d = &self.settings.database;
+        Connection {
+            user: d.user.clone(),
+            password: d.password.as_ref().map(|p| p.expose().to_owned()),
+            database: d.name.clone(),
+            host: d.host.clone(),
+            port: d.port,
+            lock_timeout: d.lock_timeout.as_secs(),
+        }
+    }
+
+    /// The runner of the settings; it looks for its container when it is first used.
+    #[must_use]
+    pub fn runner(&self) -> Arc<dyn Runner> {
+        match self.settings.database.runner {
+            settings::Runner::Local => Arc::new(LocalRunner::new()),
+            settings::Runner::Docker => {
+                let app = self.clone();
+                Arc::new(Late::new(move || {
+                    let app = app.clone();
+                    async move {
+                        let (engine, container) = app.container().await?;
+                        Ok(Arc::new(DockerRunner::new(engine, container)) as Arc<dyn Runner>)
+                    }
+                }))
+            }
+        }
+    }
+
+    /// The engine and the database's container in it.
+    ///
+    /// # Errors
+    /// [`runner::Error::Engine`].
+    pub async fn container(&self) -> Result<(Engine, Container), runner::Error> {
+        let engine = Engine::connect(self.settings.engine.docker_host.as_deref(), ENGINE_PATIENCE).await?;
+        let container = engine.find(&self.target()).await?;
+        Ok((engine, container))
+    }
+
+    /// Which container is the database's, by the settings.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let s = &self.settings;
+        if let Some(name) = &s.database.container {
+            return Target::Container(name.clone());
+        }
+        let by_name = s.engine.compose_project.clone().map(runner::docker::Project::Name);
+        let by_file = s.engine.compose_files.first().cloned().map(runner::docker::Project::File);
+        let project = if s.in_container { None } else { by_name.or(by_file) };
+        Target::Service { service: s.database.service.clone(), project }
+    }
+
+    /// The name that tells this installation from others: `BACKUP_NAME`, else Compose project and database. Without an
+    /// engine to ask, what was found last time holds.
+    async fn installation(&self) -> String {
+        let s = &self.settings;
+        if let Some(name) = &s.installation {
+            return name.clone();
+        }
+        let remembered = record::Installation::new(&s.backup_dir);
+        let project = match s.database.runner {
+            settings::Runner::Local => Some("local".to_owned()),
+            settings::Runner::Docker => self.container().await.ok().map(|(_, c)| c.project.unwrap_or(c.name)),
+        };
+        match (project, remembered.get()) {
+            (Some(project), before) => {
+                let name = format!("{project}/{}", s.database.name);
+                match before {
+                    Some(before) if before == name => {}
+                    Some(before) => {
+                        self.warn(t!("app.installation_changed", before = escape(&before), now = escape(&name)));
+                    }
+                    // Not remembering costs a name while the engine is away, no more.
+                    None => drop(remembered.set(&name)),
+                }
+                name
+            }
+            (None, Some(before)) => before,
+            (None, None) => format!("unknown/{}", s.database.name),
+        }
+    }
+
+    /// The schedule of the settings.
+    ///
+    /// # Errors
+    /// Exit code 2 when it is none.
+    pub fn schedule(&self) -> Result<Schedule, Failure> {
+        Ok(self.settings.schedule.clone())
+    }
+
+    /// Runs the supervisor until the process is told to end; then ends the runs that people started in this container.
+    ///
+    /// # Errors
+    /// Exit code 4 when another supervisor has this directory.
+    pub async fn supervise(&self) -> Result<(), Failure> {
+        let dir = self.settings.backup_dir.clone();
+        let state = StateFile::take(&dir, self.clock.now()).map_err(|refused| refused_supervisor(&dir, &refused))?;
+        let supervisor = Supervisor {
+            schedule: self.schedule()?,
+            zone: self.settings.zone,
+            clock: Arc::clone(&self.clock),
+            jobs: Arc::new(self.clone()),
+            observer: Arc::clone(&self.observer),
+            state,
+        };
+        let siblings = self.cancel.clone();
+        let ending = tokio::spawn(async move {
+            siblings.cancelled().await;
+            process::siblings::end_all(SIBLINGS_PATIENCE).await;
+        });
+        let ran = supervisor.run(&self.cancel).await;
+        if self.cancel.is_cancelled() {
+            // Only a panic of that task could be lost here, and the process ends anyway.
+            let _ = ending.await;
+        }
+        ran.map_err(|error| refused_supervisor(&dir, &Refused::Io(error)))
+    }
+
+    /// What the health check sees.
+    ///
+    /// # Errors
+    /// [`Failure`] when the directory cannot be read.
+    pub async fn health(&self) -> Result<(Health, Catalogue), Failure> {
+        let context = self.context().await?;
+        let catalogue = operations::catalogue::load(&context).await?;
+        let dir = &self.settings.backup_dir;
+        let (alive, state) = state::look(dir).map_err(|error| refused_supervisor(dir, &Refused::Io(error)))?;
+        let seen = Seen {
+            alive,
+            state,
+            at_work: process::lock::RunLock::holder(dir).is_ok_and(|holder| holder.is_some()),
+            newest: catalogue.latest_verified().map(|e| e.date),
+            now: self.clock.now(),
+        };
+        Ok((health::judge(&self.schedule()?, self.settings.zone, &seen), catalogue))
+    }
+}
+
+/// How long runs that people started may take to end: the engine kills the container 30 s after its SIGTERM.
+const SIBLINGS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(25);
+
+fn refused_supervisor(dir: &Path, refused: &Refused) -> Failure {
+    let dir = dir.display();
+    let (message, hint, exit) = match refused {
+        Refused::Held => (t!("app.second_supervisor", dir = dir), t!("app.second_supervisor_hint"), Exit::Locked),
+        Refused::Io(error) => (t!("app.state", dir = dir, cause = error), t!("operations.intent_hint"), Exit::Failed),
+    };
+    Failure { message: message.into_owned(), hint: Some(hint.into_owned()), exit }
+}
+
+#[async_trait]
+impl Jobs for App {
+    async fn backup(&self, cancel: &CancellationToken) -> Outcome {
+        let app = Self { cancel: cancel.clone(), ..self.clone() };
+        match record::backup(&app).await {
+            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
+            Err(failure) => self.tell(&failure),
+            Ok(_) => Outcome::Ended,
+        }
+    }
+
+    async fn mend(&self, _: &CancellationToken) -> Outcome {
+        let pending = self.intents().pending().map(|p| !p.intents.is_empty());
+        if !pending.unwrap_or(true) {
+            return Outcome::Ended;
+        }
+        match self.mend_now().await {
+            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
+            Err(failure) => self.tell(&failure),
+            Ok(()) => Outcome::Ended,
+        }
+    }
+
+    async fn expire(&self, cancel: &CancellationToken) -> Outcome {
+        let app = Self { cancel: cancel.clone(), ..self.clone() };
+        match app.expire_now().await {
+            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
+            Err(failure) => self.tell(&failure),
+            Ok(()) => Outcome::Ended,
+        }
+    }
+}
+
+impl App {
+    async fn mend_now(&self) -> Result<(), Failure> {
+        // A run at work has an intent too: that is not ours to mend, and asking costs no engine.
+        drop(self.try_lock()?);
+        let context = self.context().await?;
+        self.lock(&context).await.map(drop)
+    }
+
+    /// Drops replaced databases whose time is over.
+    ///
+    /// # Errors
+    /// [`Failure`]; exit code 4 when another run is at work.
+    pub async fn expire_now(&self) -> Result<(), Failure> {
+        let context = self.context().await?;
+        let _lock = self.lock(&context).await?;
+        Ok(operations::recover::expire_old(&context).await?)
+    }
+
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        self.observer.event(Event::Warning(text.into()));
+    }
+
+    fn tell(&self, failure: &Failure) -> Outcome {
+        self.observer.event(Event::Warning(failure.message.clone()));
+        if let Some(hint) = &failure.hint {
+            self.observer.event(Event::Note(t!("common.hint", text = hint).into_owned()));
+        }
+        Outcome::Ended
+    }
+
+    /// Where a file that was named lies: in the store, or its directory as a store of its own.
+    ///
+    /// # Errors
+    /// When its directory is not there.
+    pub fn source(&self, wanted: &str) -> Result<operations::restore::Source, Failure> {
+        let path = PathBuf::from(wanted);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(operations::restore::Source::Name(wanted.to_owned()));
+        };
+        // A bare name, or `backups/<name>` as the bucket has it, is looked for in the catalogue first.
+        let bare = parent.as_os_str().is_empty() || parent == Path::new("backups");
+        let here = parent.canonicalize().ok();
+        let same = here.is_some() && here == self.settings.backup_dir.canonicalize().ok();
+        if same || (bare && !path.exists()) {
+            return Ok(operations::restore::Source::Name(name.to_string_lossy().into_owned()));
+        }
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let store = self.store_at(parent)?;
+        Ok(operations::restore::Source::Elsewhere(store, name.to_string_lossy().into_owned()))
+    }
+}
 
 /// The time of the machine.
 #[must_use]

@@ -171,6 +171,9 @@ pub struct Server {
     /// `pg_dump`'s version.
     #[serde(default)]
     pub client_version: String,
+    /// Whether `psql` knows `\\restrict`, and so refuses meta-commands by itself.
+    #[serde(default)]
+    pub client_restricts: bool,
     /// The role in use.
     pub role: String,
     /// Whether it is a superuser.

@@ -20,6 +20,7 @@ mod write;
 pub use compress::{BLOCK, DEFAULT_LEVEL, MIN_STORED};
 pub use error::Error;
 pub use inspect::Inspector;
+pub use measure::{measure, measure_reader};
 pub use progress::Progress;
 pub use read::{Chunks, Format, PlainReader, Proof, check_size, chunks, open_plain, prove};
 pub use scan::{End, FOREIGN_LIMIT, Foreign, SKIP_LIMIT, Scan, Why};

@@ -1,6 +1,6 @@
 //! How far a dump has come, readable at any time from another thread.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How far a dump has come.
@@ -9,6 +9,7 @@ pub struct Progress {
     plain: AtomicU64,
     stored: AtomicU64,
     table: Mutex<String>,
+    stopped: AtomicBool,
 }
 
 impl Progress {
@@ -30,15 +31,26 @@ impl Progress {
         self.lock().clone()
     }
 
-    pub(super) fn set_plain(&self, bytes: u64) {
+    /// So many bytes of SQL went by.
+    pub fn set_plain(&self, bytes: u64) {
         self.plain.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends a reading early: nobody waits for it any more.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_stored(&self, bytes: u64) {
         self.stored.store(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn set_table(&self, table: Option<&str>) {
+    /// The rows of this table go by.
+    pub fn set_table(&self, table: Option<&str>) {
         let table = table.unwrap_or_default();
         let mut current = self.lock();
         if *current != table {

@@ -160,6 +160,9 @@ fn unpack<R: Read>(
         chunk.resize(CHUNK, 0);
         let count = plain.fill(&mut chunk)?;
         progress.set_stored(plain.source.bytes());
+        if progress.is_stopped() {
+            return Err(Error::Stopped);
+        }
         if count == 0 {
             return Ok(());
         }

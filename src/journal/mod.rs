@@ -19,8 +19,11 @@ use crate::domain::catalogue::Verification;
 use crate::domain::run::RunId;
 use crate::error::Explain;
 
+pub mod intent;
+mod none;
 mod sqlite;
 
+pub use none::NoJournal;
 pub use sqlite::{FILE, Opened, SqliteJournal};
 
 /// How long a call waits for another process that writes.

@@ -1,1 +1,103 @@
-//! To come.
+//! What Amarre does, each operation as a table of contents: backup, prune, verify, restore, recover.
+//! They know traits only; `app` puts the adapters in. They hold no lock: whoever calls them does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use tokio_util::sync::CancellationToken;
+
+use crate::database::Database;
+use crate::domain::clock::Clock;
+use crate::domain::event::{Event, Observer};
+use crate::domain::retention;
+use crate::domain::run::RunId;
+use crate::journal::Journal;
+use crate::journal::intent::Intents;
+use crate::store::Store;
+
+pub mod backup;
+pub mod catalogue;
+mod error;
+pub mod failpoint;
+mod flow;
+pub mod prune;
+pub mod recover;
+pub mod restore;
+pub mod verify;
+
+pub use error::Error;
+
+/// Everything an operation works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The server.
+    pub database: Arc<dyn Database>,
+    /// Where backups lie.
+    pub store: Arc<dyn Store>,
+    /// The record of runs.
+    pub journal: Arc<dyn Journal>,
+    /// What is half done.
+    pub intents: Arc<dyn Intents>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who hears of it.
+    pub observer: Arc<dyn Observer>,
+    /// Cancelled when the run shall end.
+    pub cancel: CancellationToken,
+    /// What the machine tells.
+    pub machine: Machine,
+    /// The installation's rules.
+    pub rules: Rules,
+}
+
+/// Facts of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// A number that another run of the same second does not have.
+    pub random: fn() -> u64,
+    /// Highest resident memory so far, bytes.
+    pub peak_rss: fn() -> u64,
+}
+
+/// What the settings say.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// `BACKUP_NAME`.
+    pub installation: String,
+    /// Zone of the file names.
+    pub zone: Tz,
+    /// How long backups are kept.
+    pub retention: retention::Policy,
+    /// Compressing threads.
+    pub workers: usize,
+    /// Whether the roles file may hold password hashes.
+    pub role_passwords: bool,
+    /// How long to wait for a database that starts.
+    pub ready_patience: Duration,
+    /// How long a replaced database stays.
+    pub undo: chrono::TimeDelta,
+}
+
+impl Context {
+    fn new_run(&self) -> RunId {
+        RunId::new(self.clock.now(), (self.machine.random)() as u32)
+    }
+
+    fn stage(&self, key: &'static str, total: Option<u64>) {
+        self.observer.event(Event::Stage { key, total });
+    }
+
+    fn note(&self, text: impl Into<String>) {
+        self.observer.event(Event::Note(text.into()));
+    }
+
+    fn warn(&self, text: impl Into<String>) {
+        self.observer.event(Event::Warning(text.into()));
+    }
+
+    /// Between steps: whether the run shall end.
+    fn check_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}

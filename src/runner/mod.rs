@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Exit, Explain};
 
 pub mod docker;
+pub mod late;
 pub mod local;
 
 /// How many bytes of standard error are kept: the last ones.

@@ -176,6 +176,10 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn sweep_drafts(&self) -> Result<Vec<String>, Error> {
+        Ok(self.remove_leftovers().await?.into_iter().map(|o| o.name).collect())
+    }
+
     async fn space(&self) -> Result<Option<Space>, Error> {
         self.blocking(|inner| inner.space().map(Some)).await
     }

@@ -69,6 +69,12 @@ pub trait Store: Send + Sync {
     /// [`Error::BadName`], [`Error::Io`].
     async fn delete(&self, name: &str) -> Result<bool, Error>;
 
+    /// Removes drafts that no live run holds; returns their names. Called with the lock of the installation held.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn sweep_drafts(&self) -> Result<Vec<String>, Error>;
+
     /// Room left, where the place knows it.
     ///
     /// # Errors

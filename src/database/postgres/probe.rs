@@ -29,8 +29,9 @@ struct Inside {
 impl Postgres {
     /// `None`: ready; else what it waits for.
     pub(super) async fn readiness(&self) -> Result<Option<String>, Error> {
-        let recovering: bool =
-            self.ask(&self.connection.database, "select to_json(pg_catalog.pg_is_in_recovery());").await?;
+        // Not the database itself: one that a dead restore left closed is to be mended, not waited for.
+        let database = Self::maintenance(&self.connection.database);
+        let recovering: bool = self.ask(database, "select to_json(pg_catalog.pg_is_in_recovery());").await?;
         Ok(recovering.then(|| rust_i18n::t!("database.recovering").into_owned()))
     }
 
@@ -42,6 +43,7 @@ impl Postgres {
         let text = String::from_utf8_lossy(&output.stdout);
         // `pg_dump (PostgreSQL) 17.10 (Debian …)`
         text.trim().rsplit_once("(PostgreSQL) ").map_or(text.trim(), |(_, v)| v).clone_into(&mut server.client_version);
+        server.client_restricts = self.psql_restricts().await?;
         Ok(server)
     }
 

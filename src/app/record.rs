@@ -1,0 +1,122 @@
+//! Runs as the journal has them: begun, ended, how. A journal that fails is a warning, never a failed run.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use super::App;
+use crate::domain::name::Kind;
+use crate::domain::run::RunId;
+use crate::error::{Exit, Failure};
+use crate::journal::{End, Journal, Outcome, RunKind};
+use crate::operations::backup::{self, Made};
+
+/// Makes a backup of the settings' database, with the lock, and writes it into the journal.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn backup(app: &App) -> Result<Made, Failure> {
+    let record = Record::begin(app, RunKind::Backup);
+    let result = backup_now(app).await;
+    match &result {
+        Ok(made) => {
+            let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
+            record.end(app, partial(app), Some((file, bytes)), None);
+        }
+        Err(failure) => record.end(app, failure.exit, None, Some(failure)),
+    }
+    result
+}
+
+/// With a bucket set a backup on this machine is half of what was asked for.
+fn partial(app: &App) -> Exit {
+    if app.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done }
+}
+
+async fn backup_now(app: &App) -> Result<Made, Failure> {
+    let context = app.context().await?;
+    let _lock = app.lock(&context).await?;
+    Ok(backup::backup(&context, Kind::Backup, context.database.name()).await?)
+}
+
+/// A run in the journal.
+pub struct Record {
+    journal: std::sync::Arc<dyn Journal>,
+    id: RunId,
+    kind: RunKind,
+    started: DateTime<Utc>,
+}
+
+impl Record {
+    /// A run begins.
+    #[must_use]
+    pub fn begin(app: &App, kind: RunKind) -> Self {
+        let journal = app.journal();
+        let started = app.clock.now();
+        let id = RunId::new(started, crate::process::random() as u32);
+        if let Err(error) = journal.start(&id, kind, started) {
+            app.warn(error.to_string());
+        }
+        Self { journal, id, kind, started }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn started(&self) -> DateTime<Utc> {
+        self.started
+    }
+
+    /// It ended.
+    pub fn end(&self, app: &App, exit: Exit, backup: Option<(String, u64)>, failure: Option<&Failure>) {
+        let outcome = match exit {
+            Exit::Done => Outcome::Done,
+            Exit::Partial => Outcome::Partial,
+            Exit::Locked => Outcome::Skipped,
+            Exit::Failed | Exit::Usage | Exit::NotConfirmed | Exit::ProofFailed => Outcome::Failed,
+        };
+        let (file, bytes) = backup.unzip();
+        let end = End {
+            at: app.clock.now(),
+            outcome,
+            exit: exit as u8,
+            error: failure.map(|f| f.message.clone()),
+            file,
+            bytes,
+        };
+        if let Err(error) = self.journal.finish(&self.id, self.kind, &end) {
+            app.warn(error.to_string());
+        }
+    }
+}
+
+/// The name that this directory's backups had last time, for when there is no engine to ask.
+pub struct Installation {
+    path: PathBuf,
+}
+
+impl Installation {
+    /// Of the backups in `backup_dir`.
+    #[must_use]
+    pub fn new(backup_dir: &Path) -> Self {
+        Self { path: backup_dir.join(".amarre").join("installation") }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn get(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.path).ok()?;
+        Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// Remembers it.
+    ///
+    /// # Errors
+    /// When it cannot be written: no more is lost than the memory.
+    pub fn set(&self, name: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+        writeln!(file, "{name}")
+    }
+}

@@ -1,0 +1,360 @@
+//! One backup, by the commit protocol (design): dump, prove, name, manifest. The manifest's appearance is the commit;
+//! whatever fails before leaves earlier backups as they were and nothing that could pass for a backup.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rust_i18n::t;
+
+use super::failpoint::hit;
+use super::flow::{Teller, write_dump};
+use super::{Context, Error, catalogue, prune};
+use crate::database::{Facts, Server};
+use crate::domain::catalogue::Catalogue;
+use crate::domain::content::Needs;
+use crate::domain::manifest::{self, Manifest, Measure, Owners, RolesFile};
+use crate::domain::name::{self, BackupName, Kind};
+use crate::domain::retention::Plan;
+use crate::domain::run::RunId;
+use crate::domain::text::escape;
+use crate::dump::{self, DumpWriter, Options, Progress, Proof, Scan};
+use crate::journal::intent::{self, Intent, Work};
+use crate::store::{Draft, Reader};
+
+/// A table with at least this many rows that is empty the next day is worth a look (fault 25).
+const WORTH_A_LOOK: u64 = 100;
+
+/// The highest size of a roles file: a server has thousands of roles at most.
+const ROLES_LIMIT: usize = 16 * 1024 * 1024;
+
+/// A committed backup.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// What retention did after it.
+    pub pruned: Option<Plan>,
+}
+
+/// What a backup starts from: everything that is asked before the first byte.
+struct Start {
+    run: RunId,
+    kind: Kind,
+    server: Server,
+    facts: Facts,
+    name: BackupName,
+    last: Option<Arc<Manifest>>,
+    started_at: chrono::DateTime<chrono::Utc>,
+    /// Whether the data got its name: only then may it be removed by that name.
+    published: AtomicBool,
+}
+
+/// Makes a backup of `database` and, for [`Kind::Backup`], applies retention.
+///
+/// # Errors
+/// [`Error`]; no backup of this run exists then.
+pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Made, Error> {
+    let start = prepare(context, kind, database).await?;
+    let result = make(context, &start).await;
+    if result.is_err() {
+        abandon(context, &start).await;
+    }
+    let manifest = Arc::new(result?);
+    let pruned = match kind {
+        Kind::Backup => Some(prune::apply(context).await?),
+        Kind::Safety | Kind::Final => None,
+    };
+    Ok(Made { manifest, pruned })
+}
+
+async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start, Error> {
+    let run = context.new_run();
+    let started_at = context.clock.now();
+    context.database.wait_ready(context.rules.ready_patience).await?;
+    let server = context.database.server().await?;
+    let facts = context.database.facts(database).await?;
+    let facts = facts.ok_or_else(|| crate::database::Error::NoDatabase { database: database.to_owned() })?;
+    let catalogue = catalogue::load(context).await?;
+    let last = newest(&catalogue, &facts.record.name);
+    check_space(context, &facts, last.as_deref()).await?;
+    let taken = catalogue::names(context).await?;
+    let name = BackupName::new(kind, database, started_at, context.rules.zone).next_free(|n| taken.contains(n));
+    let start = Start { run, kind, server, facts, name, last, started_at, published: AtomicBool::new(false) };
+    context.note(t!("backup.started", database = escape(database), file = start.name.file()));
+    put_intent(context, &start, None)?;
+    hit("backup.1").await;
+    Ok(start)
+}
+
+fn newest(catalogue: &Catalogue, database: &str) -> Option<Arc<Manifest>> {
+    let mut manifests = catalogue.entries().iter().filter(|e| e.own).filter_map(|e| e.manifest.clone());
+    manifests.find(|m| m.database.name == database && m.kind != Kind::Final)
+}
+
+/// Refuses to begin what will not fit: the last backup's size and a quarter, or for a first one a tenth of the
+/// database, which is what the replaced scripts saw.
+async fn check_space(context: &Context, facts: &Facts, last: Option<&Manifest>) -> Result<(), Error> {
+    let needed = last.map_or(facts.record.size_bytes / 10, |m| m.stored.bytes + m.stored.bytes / 4);
+    match context.store.space().await? {
+        Some(space) if space.free < needed => {
+            Err(Error::NoSpace { place: context.store.place(), free: space.free, needed })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Result<(), Error> {
+    let work = Work::Backup { file: start.name.file(), stored };
+    let intent = Intent { format: intent::FORMAT, run: start.run.clone(), work };
+    context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })
+}
+
+/// Steps 2 to 9: from the first byte to the manifest.
+async fn make(context: &Context, start: &Start) -> Result<Manifest, Error> {
+    let (draft, scan, stored, plain, warnings) = dump(context, start).await?;
+    prove(context, start, draft.reopen()?, &scan, &stored, &plain).await?;
+    hit("backup.6").await;
+    let roles = dump_roles(context, start).await;
+    context.check_cancelled()?;
+    put_intent(context, start, Some(stored.clone()))?;
+    draft.publish()?;
+    start.published.store(true, Ordering::Relaxed);
+    hit("backup.7").await;
+    commit(context, start, Outcome { scan, stored, plain, warnings, roles }).await
+}
+
+type Dumped = (Box<dyn Draft>, Scan, Measure, Measure, Vec<String>);
+
+/// The dump, in a draft that is durable but has no name yet.
+async fn dump(context: &Context, start: &Start) -> Result<Dumped, Error> {
+    let database = &start.facts.record.name;
+    let draft = context.store.draft(&start.name.file()).await?;
+    let progress = Arc::new(Progress::default());
+    context.stage("dump", start.last.as_ref().map(|m| m.plain.bytes));
+    let teller = Teller::start(context, &progress);
+    let running = context.database.dump(&start.run, database, start.facts.owners).await?;
+    hit("backup.2").await;
+    let options = Options { workers: context.rules.workers, ..Options::default() };
+    let writer = DumpWriter::start(draft, options, progress)?;
+    let (written, stderr) = match write_dump(context, running, writer).await {
+        Err(Error::Runner(error)) => return Err(context.database.explain(database, error).await.into()),
+        other => other?,
+    };
+    drop(teller);
+    hit("backup.3").await;
+    written.scan.complete()?;
+    if start.kind == Kind::Backup {
+        dump::check_size(written.stored.bytes, &written.scan)?;
+    }
+    hit("backup.4").await;
+    let mut draft = written.out;
+    let draft = tokio::task::spawn_blocking(move || draft.sync().map(|()| draft)).await??;
+    hit("backup.5").await;
+    let warnings = stderr.lines().map(str::trim).filter(|l| !l.is_empty()).map(escape).collect();
+    Ok((draft, written.scan, written.stored, written.plain, warnings))
+}
+
+/// Reads the file back whole, through the disk: what lies there must be what was sent.
+async fn prove(
+    context: &Context,
+    start: &Start,
+    reader: Reader,
+    scan: &Scan,
+    stored: &Measure,
+    plain: &Measure,
+) -> Result<(), Error> {
+    context.stage("prove", Some(plain.bytes));
+    let limit = plain.bytes;
+    let progress = Arc::new(Progress::default());
+    let _teller = Teller::start(context, &progress);
+    let proof = tokio::task::spawn_blocking(move || dump::prove(reader, Some(limit), &progress)).await??;
+    let expected = Expected { file: &start.name.file(), stored, plain, content: &scan.content };
+    expected.check(&proof)
+}
+
+/// What a reading must find.
+pub(super) struct Expected<'a> {
+    /// Name for the message.
+    pub file: &'a str,
+    /// The bytes as stored.
+    pub stored: &'a Measure,
+    /// The SQL.
+    pub plain: &'a Measure,
+    /// What it holds.
+    pub content: &'a crate::domain::content::Content,
+}
+
+impl Expected<'_> {
+    pub(super) fn check(&self, proof: &Proof) -> Result<(), Error> {
+        let unequal = |what: String| Err(Error::Unequal { file: self.file.to_owned(), what });
+        if proof.stored != *self.stored {
+            let (found, expected) = (&proof.stored.sha256, &self.stored.sha256);
+            return unequal(t!("operations.what.stored", found = found, expected = expected).into_owned());
+        }
+        if proof.plain != *self.plain {
+            return unequal(t!("operations.what.plain").into_owned());
+        }
+        if proof.scan.content != *self.content {
+            return unequal(t!("operations.what.content").into_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The roles, for a bare server. A backup without them is still a backup: a warning, not a failure.
+async fn dump_roles(context: &Context, start: &Start) -> Result<(Vec<u8>, bool), String> {
+    let mut last = String::new();
+    // Hashes are readable by superusers only; without them the file still makes the roles.
+    for passwords in [true, false] {
+        if passwords && !context.rules.role_passwords {
+            continue;
+        }
+        let collected = match context.database.roles(&start.run, passwords).await {
+            Ok(running) => running.collect(ROLES_LIMIT).await,
+            Err(error) => return Err(error.to_string()),
+        };
+        match collected {
+            Ok(output) => return Ok((output.stdout, passwords)),
+            Err(error) => last = context.database.explain(&start.facts.record.name, error).await.to_string(),
+        }
+    }
+    Err(last)
+}
+
+/// What a dump came to.
+struct Outcome {
+    scan: Scan,
+    stored: Measure,
+    plain: Measure,
+    warnings: Vec<String>,
+    roles: Result<(Vec<u8>, bool), String>,
+}
+
+/// Companion first, then the manifest: its appearance is the commit.
+async fn commit(context: &Context, start: &Start, outcome: Outcome) -> Result<Manifest, Error> {
+    let mut warnings = outcome.warnings;
+    let roles_file = match outcome.roles {
+        Ok((bytes, passwords)) => {
+            let file = name::roles_name(&start.name.file());
+            context.store.put(&file, &bytes).await?;
+            Some(RolesFile { file, stored: dump::measure(&bytes), passwords })
+        }
+        Err(cause) => {
+            warnings.push(t!("backup.roles_failed", cause = cause).into_owned());
+            None
+        }
+    };
+    hit("backup.8").await;
+    let mut needs = outcome.scan.needs.clone();
+    if start.facts.owners == Owners::Kept {
+        needs.roles.insert(start.facts.record.owner.clone());
+    }
+    let suspicious = suspicions(start.last.as_deref(), &outcome.scan);
+    let manifest =
+        describe(context, start, needs, roles_file, warnings, suspicious, &outcome.scan, outcome.stored, outcome.plain);
+    context.store.put(&name::manifest_name(&manifest.file), &manifest.to_bytes()).await?;
+    hit("backup.9").await;
+    tell(context, &manifest);
+    if let Err(error) = context.intents.end(&start.run) {
+        context.warn(error.to_string());
+    }
+    Ok(manifest)
+}
+
+#[expect(clippy::too_many_arguments, reason = "a record of many parts, built in one place")]
+fn describe(
+    context: &Context,
+    start: &Start,
+    needs: Needs,
+    roles_file: Option<RolesFile>,
+    warnings: Vec<String>,
+    suspicious: Vec<String>,
+    scan: &Scan,
+    stored: Measure,
+    plain: Measure,
+) -> Manifest {
+    let now = context.clock.now();
+    Manifest {
+        format: manifest::FORMAT,
+        id: start.run.clone(),
+        kind: start.kind,
+        installation: context.rules.installation.clone(),
+        file: start.name.file(),
+        written_by: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: start.started_at,
+        finished_at: now,
+        verified_at: now,
+        database: start.facts.record.clone(),
+        server_version: start.server.version.clone(),
+        client_version: start.server.client_version.clone(),
+        client_encoding: scan.client_encoding.clone().unwrap_or_default(),
+        lane: context.database.lane().0.to_owned(),
+        owners: start.facts.owners,
+        compression: "gzip".to_owned(),
+        stored,
+        plain,
+        content: scan.content.clone(),
+        needs,
+        roles_file,
+        warnings,
+        suspicious,
+        peak_rss_bytes: (context.machine.peak_rss)(),
+        check: String::new(),
+    }
+}
+
+fn tell(context: &Context, manifest: &Manifest) {
+    for warning in &manifest.warnings {
+        context.warn(t!("backup.degraded", warning = warning));
+    }
+    for suspicion in &manifest.suspicious {
+        context.warn(t!("backup.suspicious", suspicion = suspicion));
+    }
+}
+
+/// Tables that were there and are gone, or had rows and have none (fault 25). The backup is taken all the same.
+fn suspicions(last: Option<&Manifest>, scan: &Scan) -> Vec<String> {
+    let Some(last) = last else { return Vec::new() };
+    let mut found = Vec::new();
+    for (table, before) in &last.content.tables {
+        match scan.content.tables.get(table) {
+            None => found.push(t!("backup.table_gone", table = escape(table), rows = before.rows).into_owned()),
+            Some(now) if now.rows == 0 && before.rows >= WORTH_A_LOOK => {
+                found.push(t!("backup.table_empty", table = escape(table), rows = before.rows).into_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    found
+}
+
+/// Removes what a failed run left. What cannot be removed now stays named in its intent for the next start.
+async fn abandon(context: &Context, start: &Start) {
+    let file = start.name.file();
+    // Nobody's session but ours: a dump that was cut may run on and hold its snapshot.
+    let swept = context.database.sweep(std::slice::from_ref(&start.run)).await;
+    let removed = match start.published.load(Ordering::Relaxed) {
+        true => remove_uncommitted(context, &file).await,
+        false => Ok(()),
+    };
+    match (swept, removed) {
+        (Ok(_), Ok(())) => {
+            if let Err(error) = context.intents.end(&start.run) {
+                context.warn(error.to_string());
+            }
+        }
+        (Err(error), _) => context.warn(error.to_string()),
+        (_, Err(error)) => context.warn(error.to_string()),
+    }
+}
+
+/// Removes data and companion that have no manifest.
+pub(super) async fn remove_uncommitted(context: &Context, file: &str) -> Result<(), Error> {
+    let names = catalogue::names(context).await?;
+    if names.contains(&name::manifest_name(file)) {
+        return Ok(());
+    }
+    context.store.delete(file).await?;
+    context.store.delete(&name::roles_name(file)).await?;
+    Ok(())
+}

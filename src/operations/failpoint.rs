@@ -1,0 +1,27 @@
+//! Places where a test stops the process: `AMARRE_FAILPOINT=backup.5` kills it there as `kill -9` would,
+//! `backup.5:wait` makes it wait there until it is killed or told to stop. Release builds lack the feature `failpoints`,
+//! and with it every trace of this.
+
+/// A numbered step was reached.
+#[cfg(not(feature = "failpoints"))]
+pub async fn hit(_step: &str) {}
+
+/// A numbered step was reached.
+#[cfg(feature = "failpoints")]
+pub async fn hit(step: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a test's own switch, not a setting")]
+    let Ok(wanted) = std::env::var("AMARRE_FAILPOINT") else { return };
+    if wanted == step {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
+    }
+    if wanted == format!("{step}:wait") {
+        tracing::info!(step, "waiting at a failpoint");
+        std::future::pending::<()>().await;
+    }
+    if let Some((at, path)) = wanted.split_once(":touch=")
+        && at == step
+    {
+        let _ = std::fs::write(path, step);
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,58 @@
+//! Retention: a plan that can be read, and its execution. Each backup goes manifest first, then data, so that what is
+//! half deleted is no backup any more; an intent tells the next start to finish it.
+
+use std::collections::BTreeSet;
+
+use rust_i18n::t;
+
+use super::failpoint::hit;
+use super::{Context, Error, catalogue};
+use crate::domain::name;
+use crate::domain::retention::{self, Plan};
+use crate::journal::intent::{self, Intent, Work};
+
+/// What would be deleted now, and why the rest stays.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub async fn plan(context: &Context) -> Result<Plan, Error> {
+    let catalogue = catalogue::load(context).await?;
+    Ok(retention::plan(&context.rules.retention, &catalogue, &BTreeSet::new(), context.clock.now())?)
+}
+
+/// Deletes what the plan names.
+///
+/// # Errors
+/// [`Error`]; what was not deleted is still whole or named in an intent.
+pub async fn apply(context: &Context) -> Result<Plan, Error> {
+    let plan = plan(context).await?;
+    let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
+    delete(context, &files).await?;
+    let days = context.rules.retention.days;
+    context.note(t!("prune.done", days = days, removed = files.len(), kept = plan.decisions.len() - files.len()));
+    Ok(plan)
+}
+
+async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let run = context.new_run();
+    let intent = Intent { format: intent::FORMAT, run: run.clone(), work: Work::Delete { files: files.to_vec() } };
+    context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    hit("prune.1").await;
+    for file in files {
+        delete_one(context, file).await?;
+    }
+    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })
+}
+
+/// Manifest, companion, data. May be repeated.
+pub(super) async fn delete_one(context: &Context, file: &str) -> Result<(), Error> {
+    context.store.delete(&name::manifest_name(file)).await?;
+    hit("prune.2").await;
+    context.store.delete(&name::roles_name(file)).await?;
+    context.store.delete(file).await?;
+    hit("prune.3").await;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What the start of every run and the supervisor do first, once the lock is theirs: finish or remove what an
+//! interrupted run left, and reopen a database that a dead restore left closed.
+
+use rust_i18n::t;
+
+use super::restore::{expire, resume};
+use super::{Context, Error, backup, prune};
+use crate::dump;
+use crate::journal::intent::{Intent, Work};
+
+/// Mends what dead runs left. Called with the lock held, so nobody else is at it.
+///
+/// # Errors
+/// [`Error`] when something could not be mended: it stays named in its intent, and the caller must not begin
+/// anything that destroys.
+pub async fn recover(context: &Context) -> Result<(), Error> {
+    for leftover in context.store.sweep_drafts().await? {
+        context.note(t!("recover.partial", file = crate::domain::text::escape(&leftover)));
+    }
+    let pending = context.intents.pending().map_err(|error| Error::Intent { cause: error.to_string() })?;
+    for file in &pending.unreadable {
+        context.warn(t!("recover.unreadable", file = crate::domain::text::escape(file)));
+    }
+    for intent in &pending.intents {
+        context.note(t!("recover.found", run = intent.run));
+        mend(context, intent).await?;
+        context.intents.end(&intent.run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    }
+    Ok(())
+}
+
+async fn mend(context: &Context, intent: &Intent) -> Result<(), Error> {
+    match &intent.work {
+        Work::Backup { file, stored } => {
+            sweep(context, intent).await;
+            // Only what is byte for byte the interrupted run's is removed: the name may be somebody else's by now.
+            if let Some(expected) = stored
+                && measure(context, file).await?.as_ref() == Some(expected)
+            {
+                backup::remove_uncommitted(context, file).await?;
+                context.note(t!("recover.backup", file = crate::domain::text::escape(file)));
+            }
+            Ok(())
+        }
+        Work::Delete { files } => {
+            for file in files {
+                prune::delete_one(context, file).await?;
+            }
+            Ok(())
+        }
+        Work::Restore { database, live_oid, new, .. } => {
+            context.database.wait_ready(context.rules.ready_patience).await?;
+            sweep(context, intent).await;
+            resume(context, intent, database, *live_oid, new).await
+        }
+    }
+}
+
+/// Ends the dead run's sessions: a `pg_dump` whose client is gone runs on and holds its snapshot (fault 27).
+/// A server that is away has no sessions of ours.
+async fn sweep(context: &Context, intent: &Intent) {
+    match context.database.sweep(std::slice::from_ref(&intent.run)).await {
+        Ok(0) => {}
+        Ok(count) => context.note(t!("recover.sessions", count = count)),
+        Err(error) => context.warn(error.to_string()),
+    }
+}
+
+async fn measure(context: &Context, file: &str) -> Result<Option<crate::domain::manifest::Measure>, Error> {
+    match context.store.open(file).await {
+        Ok(reader) => {
+            let measured = tokio::task::spawn_blocking(move || dump::measure_reader(reader)).await?;
+            Ok(measured.ok())
+        }
+        Err(crate::store::Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Drops replaced databases whose time is over, each after a proven final dump of it.
+///
+/// # Errors
+/// [`Error`]; a database whose final dump failed stays.
+pub async fn expire_old(context: &Context) -> Result<(), Error> {
+    expire(context).await
+}

@@ -1,0 +1,161 @@
+//! The new database: made, loaded, dressed as the live one, and compared with the backup.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rust_i18n::t;
+use tokio::sync::mpsc;
+
+use super::{Plan, model, new_mark};
+use crate::database::{self, Loading, MarkRole};
+use crate::domain::compare::{Comparison, compare as compare_contents};
+use crate::domain::manifest::{DatabaseRecord, Owners};
+use crate::domain::run::RunId;
+use crate::dump::{self, Progress};
+use crate::operations::flow::{self, Teller};
+use crate::operations::{Context, Error};
+use crate::runner::Feed;
+
+/// Chunks between the file and psql.
+const QUEUE: usize = 8;
+
+/// How many differences an error names; the report has all.
+const NAMED: usize = 3;
+
+pub(super) async fn create(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<(), Error> {
+    if context.database.facts(new).await?.is_some() {
+        return Err(Error::Exists { database: new.to_owned() });
+    }
+    let role = if plan.request.into.is_some() { MarkRole::Side } else { MarkRole::New };
+    let mark = new_mark(context, role, run, &plan.database, context.clock.now(), None);
+    let standard = DatabaseRecord { encoding: "UTF8".to_owned(), ..DatabaseRecord::default() };
+    context.database.create(new, model(plan).unwrap_or(&standard), &mark).await?;
+    Ok(())
+}
+
+/// Sends the file through psql. What is loaded is hashed again on its way: it must be what was checked before.
+pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<(), Error> {
+    context.stage("load", Some(plan.proof.plain.bytes));
+    let reader = plan.store.open(&plan.file).await?;
+    let progress = Arc::new(Progress::default());
+    let _teller = Teller::start(context, &progress);
+    let (sender, input) = mpsc::channel(QUEUE);
+    let (skip, expected) = (plan.proof.scan.skip.clone(), plan.proof.stored.clone());
+    let feeder = tokio::task::spawn_blocking(move || feed(reader, skip, &expected, &sender, &progress));
+    let loading = match context.database.load(run, new, input).await {
+        Ok(loading) => loading,
+        Err(error) => return Err(error.into()),
+    };
+    let loaded = drain(context, new, loading).await;
+    // psql's own words come first: a feeder that met a closed pipe only says that.
+    match (loaded, feeder.await?) {
+        (Err(Error::Runner(crate::runner::Error::Aborted)), Err(error)) => Err(error),
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(())) => Ok(()),
+    }
+}
+
+fn feed(
+    reader: crate::store::Reader,
+    skip: Vec<std::ops::Range<u64>>,
+    expected: &crate::domain::manifest::Measure,
+    sender: &mpsc::Sender<Feed>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut chunks = dump::chunks(reader, skip)?;
+    let mut sent = 0;
+    for chunk in chunks.by_ref() {
+        let chunk: Bytes = chunk?;
+        sent += chunk.len() as u64;
+        progress.set_plain(sent);
+        if sender.blocking_send(Feed::Data(chunk)).is_err() {
+            return Ok(());
+        }
+    }
+    if chunks.measures().0 != *expected {
+        return Err(Error::Changed { what: t!("operations.what.plain").into_owned() });
+    }
+    // A closed channel means that psql has ended, which `drain` explains.
+    let _ = sender.blocking_send(Feed::End);
+    Ok(())
+}
+
+/// Reads what psql prints until it ends; the last word must be the nonce.
+async fn drain(context: &Context, database: &str, loading: Loading) -> Result<(), Error> {
+    let Loading { mut running, nonce } = loading;
+    let mut tail: VecDeque<u8> = VecDeque::new();
+    loop {
+        let chunk = tokio::select! {
+            chunk = running.next() => chunk,
+            () = context.cancel.cancelled() => {
+                running.abort().await;
+                return Err(Error::Cancelled);
+            }
+        };
+        match chunk {
+            Ok(Some(bytes)) => {
+                tail.extend(&bytes[bytes.len().saturating_sub(256)..]);
+                let excess = tail.len().saturating_sub(256);
+                tail.drain(..excess);
+            }
+            Ok(None) => break,
+            Err(crate::runner::Error::Aborted) => return Err(crate::runner::Error::Aborted.into()),
+            Err(error) => return Err(context.database.explain(database, error).await.into()),
+        }
+    }
+    let text: Vec<u8> = tail.into_iter().collect();
+    if String::from_utf8_lossy(&text).trim_end().ends_with(&nonce) {
+        return Ok(());
+    }
+    Err(database::Error::InputCut.into())
+}
+
+/// Owner, grants, settings, connection limit; for a file without owners also those of its objects.
+pub(super) async fn dress(context: &Context, plan: &Plan, new: &str) -> Result<(), Error> {
+    context.check_cancelled()?;
+    let live = plan.live.as_ref().map(|l| l.record.name.as_str());
+    if let Some(owner) = &plan.adopt {
+        context.database.adopt_owners(new, live, owner).await?;
+    }
+    if let Some(record) = model(plan) {
+        context.database.copy_properties(new, record).await?;
+    }
+    Ok(())
+}
+
+/// Dumps the new database through the inspector alone and compares it with the backup.
+pub(super) async fn compare(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<Comparison, Error> {
+    context.stage("compare", Some(plan.proof.plain.bytes));
+    let owners = match &plan.manifest {
+        Some(manifest) => manifest.owners,
+        None if plan.adopt.is_some() => Owners::Omitted,
+        None => Owners::Kept,
+    };
+    let progress = Arc::new(Progress::default());
+    let _teller = Teller::start(context, &progress);
+    let running = context.database.dump(run, new, owners).await?;
+    let scan = match flow::inspect(context, running, progress).await {
+        Err(Error::Runner(error)) => return Err(context.database.explain(new, error).await.into()),
+        other => other?,
+    };
+    let comparison = compare_contents(&plan.proof.scan.content, &scan.content);
+    if comparison.is_equal() {
+        return Ok(comparison);
+    }
+    keep_different(context, plan, run, new).await;
+    let first: Vec<String> = comparison.differences.iter().take(NAMED).map(ToString::to_string).collect();
+    for difference in &comparison.differences {
+        context.warn(difference.to_string());
+    }
+    Err(Error::Differs { database: new.to_owned(), count: comparison.differences.len(), first: first.join("; ") })
+}
+
+/// Both stay: the live database as it is, the different one for people to look at (fault 78).
+async fn keep_different(context: &Context, plan: &Plan, run: &RunId, new: &str) {
+    let now = context.clock.now();
+    let mark = new_mark(context, MarkRole::Differs, run, &plan.database, now, Some(now + context.rules.undo));
+    if let Err(error) = context.database.mark(new, &mark).await {
+        context.warn(error.to_string());
+    }
+}

@@ -1,0 +1,103 @@
+//! Databases that a restore made or put aside: mended after a crash, dropped when their time is over.
+
+use chrono::{DateTime, Utc};
+use rust_i18n::t;
+
+use super::new_mark;
+use crate::database::{MarkRole, Marked};
+use crate::domain::name::Kind;
+use crate::domain::text::escape;
+use crate::journal::intent::Intent;
+use crate::operations::failpoint::hit;
+use crate::operations::{Context, Error, backup};
+
+/// Brings a restore that stopped somewhere to one of its two ends, told from the server alone: either the database of the
+/// old OID still has the name (then it is opened, and the half-made one goes), or the new one has it (then all is done).
+///
+/// # Errors
+/// [`Error`] when the server does not let it.
+pub async fn resume(
+    context: &Context,
+    intent: &Intent,
+    database: &str,
+    live_oid: Option<u32>,
+    new: &str,
+) -> Result<(), Error> {
+    let live = context.database.facts(database).await?;
+    let swapped = match (&live, live_oid) {
+        (Some(live), Some(oid)) => live.oid != oid,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if let Some(live) = &live
+        && !live.open
+    {
+        context.database.open(database).await?;
+        context.note(t!("restore.reopened", database = escape(database)));
+    }
+    if swapped {
+        context.note(t!("restore.was_swapped", database = escape(database)));
+        return Ok(());
+    }
+    drop_half_made(context, intent, database, new).await
+}
+
+async fn drop_half_made(context: &Context, intent: &Intent, database: &str, new: &str) -> Result<(), Error> {
+    let marked = context.database.marked().await?;
+    let mine = marked.iter().find(|m| m.name == new);
+    match mine {
+        Some(Marked { mark, .. }) if mark.run != intent.run || mark.role == MarkRole::Differs => return Ok(()),
+        Some(_) => {}
+        None => {
+            // Made, and the process ended before it was marked. Only a name that carries the run is surely ours.
+            let ours = new.ends_with(&intent.run.as_str().to_lowercase());
+            if !ours || context.database.facts(new).await?.is_none() {
+                return Ok(());
+            }
+            let mark = new_mark(context, MarkRole::New, &intent.run, database, context.clock.now(), None);
+            context.database.mark(new, &mark).await?;
+        }
+    }
+    context.database.drop_marked(new).await?;
+    context.note(t!("restore.dropped_half_made", database = escape(new)));
+    Ok(())
+}
+
+/// Drops what this installation's restores put aside and whose time is over. Called with the lock held.
+///
+/// # Errors
+/// [`Error`]; a database whose final dump failed stays.
+pub async fn expire(context: &Context) -> Result<(), Error> {
+    let now = context.clock.now();
+    for marked in context.database.marked().await? {
+        if marked.mark.installation == context.rules.installation && is_over(&marked, now) {
+            context.check_cancelled()?;
+            retire(context, &marked.name).await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_over(marked: &Marked, now: DateTime<Utc>) -> bool {
+    marked.mark.until.is_some_and(|until| until <= now)
+}
+
+/// Drops a database put aside, after a proven final dump of it: it may hold what the application wrote between the
+/// safety dump and the swap, and nothing else does (fault 88). A copy that only a restore made needs none.
+pub(super) async fn retire(context: &Context, name: &str) -> Result<(), Error> {
+    let marked = context.database.marked().await?;
+    let Some(marked) = marked.into_iter().find(|m| m.name == name) else { return Ok(()) };
+    match marked.mark.role {
+        MarkRole::Old | MarkRole::Undone => {
+            // Nobody knows this name but us; pg_dump needs it open.
+            context.database.open(name).await?;
+            let made = backup::backup(context, Kind::Final, name).await?;
+            context.note(t!("restore.final_dump", database = escape(name), file = made.manifest.file));
+            hit("retire.1").await;
+        }
+        MarkRole::New | MarkRole::Differs | MarkRole::Side => {}
+    }
+    context.database.drop_marked(name).await?;
+    context.note(t!("restore.old_dropped", database = escape(name)));
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Reading a backup again, whole, and comparing it with its manifest. The result goes into the journal, where the
+//! catalogue finds it: a damaged backup is never chosen and never counted.
+
+use std::sync::Arc;
+
+use rust_i18n::t;
+
+use super::backup::Expected;
+use super::flow::Teller;
+use super::{Context, Error};
+use crate::domain::catalogue::{Entry, State, Verification};
+use crate::domain::manifest::Manifest;
+use crate::domain::name;
+use crate::dump::{self, Progress, Proof};
+use crate::store;
+
+/// What a verification found.
+#[derive(Debug)]
+pub struct Verified {
+    /// Data file.
+    pub file: String,
+    /// `Ok`: equal to its manifest (or, without one, a whole dump); else what is wrong.
+    pub result: Result<Proof, Error>,
+    /// Whether there is a manifest that it was compared with.
+    pub proven: bool,
+}
+
+/// Reads `entry` and records what was found.
+///
+/// # Errors
+/// When the run was told to end: nothing is recorded then.
+pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error> {
+    context.check_cancelled()?;
+    context.note(t!("verify.started", file = crate::domain::text::escape(&entry.file)));
+    let result = match &entry.manifest {
+        Some(manifest) => compare(context, manifest).await,
+        None => scan(context, &entry.file).await,
+    };
+    // A store that cannot be read says nothing about the backup; a missing or different one does.
+    let verdict = match &result {
+        Err(Error::Store(store::Error::Missing { .. }) | Error::Dump(_) | Error::Unequal { .. }) => Some(false),
+        Err(_) => None,
+        Ok(_) => Some(true),
+    };
+    if let (Some(ok), Some(manifest)) = (verdict, &entry.manifest) {
+        let verification = Verification {
+            file: entry.file.clone(),
+            at: context.clock.now(),
+            ok,
+            stored_sha256: manifest.stored.sha256.clone(),
+            detail: result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        };
+        if let Err(error) = context.journal.verified(&verification) {
+            context.warn(error.to_string());
+        }
+    }
+    Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some() })
+}
+
+/// Whether an entry can be read at all.
+#[must_use]
+pub fn readable(entry: &Entry) -> bool {
+    match &entry.state {
+        State::Verified { .. } | State::Committed | State::Unproven => true,
+        State::SetAside(_) => entry.manifest.is_some(),
+    }
+}
+
+async fn compare(context: &Context, manifest: &Arc<Manifest>) -> Result<Proof, Error> {
+    let proof = read(context, &manifest.file, Some(manifest.plain.bytes)).await?;
+    let expected =
+        Expected { file: &manifest.file, stored: &manifest.stored, plain: &manifest.plain, content: &manifest.content };
+    expected.check(&proof)?;
+    compare_roles(context, manifest).await?;
+    Ok(proof)
+}
+
+async fn compare_roles(context: &Context, manifest: &Manifest) -> Result<(), Error> {
+    let Some(roles) = &manifest.roles_file else { return Ok(()) };
+    let bytes = context.store.read(&roles.file, roles.stored.bytes.max(1)).await?;
+    if dump::measure(&bytes) == roles.stored {
+        return Ok(());
+    }
+    let what = t!("verify.roles", file = name::roles_name(&manifest.file)).into_owned();
+    Err(Error::Unequal { file: manifest.file.clone(), what })
+}
+
+async fn scan(context: &Context, file: &str) -> Result<Proof, Error> {
+    let proof = read(context, file, None).await?;
+    proof.scan.complete()?;
+    Ok(proof)
+}
+
+/// Reads a stored dump through all checks; at most `limit` bytes of SQL.
+pub(super) async fn read(context: &Context, file: &str, limit: Option<u64>) -> Result<Proof, Error> {
+    read_from(context, &*context.store, file, limit).await
+}
+
+/// As [`read`], from any store.
+pub(super) async fn read_from(
+    context: &Context,
+    store: &dyn store::Store,
+    file: &str,
+    limit: Option<u64>,
+) -> Result<Proof, Error> {
+    context.stage("verify", limit);
+    let reader = store.open(file).await?;
+    let progress = Arc::new(Progress::default());
+    let _teller = Teller::start(context, &progress);
+    let reading = Arc::clone(&progress);
+    let mut task = tokio::task::spawn_blocking(move || dump::prove(reader, limit, &reading));
+    tokio::select! {
+        result = &mut task => Ok(result??),
+        () = context.cancel.cancelled() => {
+            progress.stop();
+            Err(Error::Cancelled)
+        }
+    }
+}

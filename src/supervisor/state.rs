@@ -1,0 +1,134 @@
+//! What the supervisor keeps on disk: when it was installed, when it last ran its slot, and a heartbeat.
+//! `BACKUP_DIR/.amarre/supervisor.json`, locked while a supervisor lives: a second one on the same directory is
+//! refused (fault 65), and `health` can tell a dead one.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Version of this format.
+    pub format: u32,
+    /// When a supervisor first ran here: nothing was due before.
+    pub installed_at: DateTime<Utc>,
+    /// Up to when slots are done with.
+    pub last_slot_run: Option<DateTime<Utc>>,
+    /// When the loop last came round.
+    pub beat_at: DateTime<Utc>,
+}
+
+/// The state of this directory's supervisor, held by one at a time.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    state: State,
+    _lock: File,
+}
+
+/// Why a supervisor cannot have its state.
+#[derive(Debug)]
+pub enum Refused {
+    /// Another supervisor runs on this directory.
+    Held,
+    /// The directory cannot be used.
+    Io(io::Error),
+}
+
+impl StateFile {
+    /// Takes the state of `backup_dir`.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn take(backup_dir: &Path, now: DateTime<Utc>) -> Result<Self, Refused> {
+        let dir = backup_dir.join(".amarre");
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Refused::Io(error)),
+            _ => {}
+        }
+        let lock = open_lock(&dir).map_err(Refused::Io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Refused::Held),
+            Err(TryLockError::Error(error)) => return Err(Refused::Io(error)),
+        }
+        let path = dir.join("supervisor.json");
+        // A state that cannot be read is begun anew: the worst that follows is one catch-up too few.
+        let state = read(&path).unwrap_or(State { format: 1, installed_at: now, last_slot_run: None, beat_at: now });
+        Ok(Self { path, state, _lock: lock })
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn get(&self) -> State {
+        self.state
+    }
+
+    /// A supervisor begins.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn begin(&mut self, now: DateTime<Utc>) -> io::Result<()> {
+        self.beat(now)
+    }
+
+    /// Slots up to `until` are done with.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it holds in memory all the same.
+    pub fn ran(&mut self, until: DateTime<Utc>) -> io::Result<()> {
+        self.state.last_slot_run = Some(until);
+        self.write()
+    }
+
+    /// The loop came round.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn beat(&mut self, now: DateTime<Utc>) -> io::Result<()> {
+        self.state.beat_at = now;
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let temporary = self.path.with_extension("tmp");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&serde_json::to_vec(&self.state)?)?;
+        // Not synced: it is written every few seconds, and losing it costs nothing but a heartbeat.
+        fs::rename(temporary, &self.path)
+    }
+}
+
+fn open_lock(dir: &Path) -> io::Result<File> {
+    let path = dir.join("supervisor.lock");
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// The state as another process sees it; `None`: no supervisor ever ran here.
+#[must_use]
+pub fn read(path: &Path) -> Option<State> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// What another process sees of a directory's supervisor.
+///
+/// # Errors
+/// When the lock file exists and cannot be opened.
+pub fn look(backup_dir: &Path) -> io::Result<(bool, Option<State>)> {
+    let dir = backup_dir.join(".amarre");
+    let state = read(&dir.join("supervisor.json"));
+    let file = match File::open(dir.join("supervisor.lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((false, state)),
+        other => other?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok((false, state)),
+        Err(TryLockError::WouldBlock) => Ok((true, state)),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}

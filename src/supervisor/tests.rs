@@ -1,0 +1,247 @@
+//! The loop under a clock that is set by hand; tokio's own clock is paused, so no test waits.
+
+use std::sync::Mutex;
+
+use chrono_tz::Europe::Paris;
+
+use super::health::{Health, Seen, judge};
+use super::state::{Refused, look};
+use super::*;
+
+/// Wall time = a start plus tokio's (paused) time, plus leaps.
+struct TestClock {
+    origin: tokio::time::Instant,
+    start: Mutex<DateTime<Utc>>,
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.start.lock().unwrap() + TimeDelta::from_std(self.origin.elapsed()).unwrap()
+    }
+}
+
+impl TestClock {
+    fn leap(&self, by: TimeDelta) {
+        *self.start.lock().unwrap() += by;
+    }
+}
+
+struct TestJobs {
+    clock: Arc<TestClock>,
+    started: Mutex<Vec<DateTime<Utc>>>,
+    mended: Mutex<Vec<DateTime<Utc>>>,
+    takes: Duration,
+    busy: Mutex<u32>,
+}
+
+#[async_trait]
+impl Jobs for TestJobs {
+    async fn backup(&self, _: &CancellationToken) -> Outcome {
+        {
+            let mut busy = self.busy.lock().unwrap();
+            if *busy > 0 {
+                *busy -= 1;
+                return Outcome::Busy;
+            }
+        }
+        self.started.lock().unwrap().push(self.clock.now());
+        tokio::time::sleep(self.takes).await;
+        Outcome::Ended
+    }
+    async fn mend(&self, _: &CancellationToken) -> Outcome {
+        self.mended.lock().unwrap().push(self.clock.now());
+        Outcome::Ended
+    }
+    async fn expire(&self, _: &CancellationToken) -> Outcome {
+        Outcome::Ended
+    }
+}
+
+struct Heard(Mutex<Vec<Event>>);
+
+impl Observer for Heard {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    clock: Arc<TestClock>,
+    jobs: Arc<TestJobs>,
+    heard: Arc<Heard>,
+    cancel: CancellationToken,
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+impl Bench {
+    fn new(start: &str, takes: Duration) -> Self {
+        let clock = Arc::new(TestClock { origin: tokio::time::Instant::now(), start: Mutex::new(at(start)) });
+        let jobs = TestJobs {
+            clock: Arc::clone(&clock),
+            started: Mutex::default(),
+            mended: Mutex::default(),
+            takes,
+            busy: Mutex::new(0),
+        };
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            clock,
+            jobs: Arc::new(jobs),
+            heard: Arc::new(Heard(Mutex::default())),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    fn spawn(&self, expression: &str) -> tokio::task::JoinHandle<std::io::Result<()>> {
+        let supervisor = Supervisor {
+            schedule: Schedule::parse(expression).unwrap(),
+            zone: Paris,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            jobs: Arc::clone(&self.jobs) as Arc<dyn Jobs>,
+            observer: Arc::clone(&self.heard) as Arc<dyn Observer>,
+            state: StateFile::take(self.dir.path(), self.clock.now()).unwrap(),
+        };
+        let cancel = self.cancel.clone();
+        tokio::spawn(async move { supervisor.run(&cancel).await })
+    }
+
+    fn started(&self) -> Vec<String> {
+        let zone = |t: &DateTime<Utc>| t.with_timezone(&Paris).format("%m-%d %H:%M").to_string();
+        self.jobs.started.lock().unwrap().iter().map(zone).collect()
+    }
+
+    fn warnings(&self) -> usize {
+        self.heard.0.lock().unwrap().iter().filter(|e| matches!(e, Event::Warning(_))).count()
+    }
+}
+
+async fn pass(hours: u64) {
+    tokio::time::sleep(Duration::from_secs(hours * 3600)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fires_once_a_night_at_three_in_paris_across_the_spring_change() {
+    let bench = Bench::new("2026-03-27T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(72).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["03-28 03:00", "03-29 03:00", "03-30 03:00"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_46_a_machine_that_slept_catches_up_once() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(1).await;
+    bench.clock.leap(TimeDelta::hours(80));
+    pass(2).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_46_a_restart_knows_what_was_missed_and_what_was_done() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(20).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-21 03:00"]);
+    bench.clock.leap(TimeDelta::hours(30));
+    let again = Bench { cancel: CancellationToken::new(), ..bench };
+    let running = again.spawn("0 3 * * *");
+    pass(1).await;
+    again.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(again.started().len(), 2, "{:?}", again.started());
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_43_a_clock_that_goes_back_does_not_fire_a_slot_again() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(15).await;
+    bench.clock.leap(TimeDelta::hours(-3));
+    pass(4).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-21 03:00"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_47_slots_that_fall_into_a_long_run_are_skipped_and_said() {
+    let bench = Bench::new("2026-11-20T12:00:30Z", Duration::from_secs(150 * 60));
+    let running = bench.spawn("0 * * * *");
+    pass(4).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-20 14:00", "11-20 17:00"]);
+    assert_eq!(bench.warnings(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_met_by_another_run_is_tried_again() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    *bench.jobs.busy.lock().unwrap() = 3;
+    let running = bench.spawn("0 3 * * *");
+    pass(16).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-21 03:00"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_77_leftovers_are_looked_for_within_the_minute() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(1).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    let mended = bench.jobs.mended.lock().unwrap();
+    let longest = mended.windows(2).map(|w| w[1] - w[0]).max().unwrap();
+    assert!(longest <= TimeDelta::seconds(60), "{longest}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_65_a_second_supervisor_on_a_directory_is_refused() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    tokio::task::yield_now().await;
+    assert!(matches!(StateFile::take(bench.dir.path(), bench.clock.now()), Err(Refused::Held)));
+    assert!(look(bench.dir.path()).unwrap().0);
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert!(!look(bench.dir.path()).unwrap().0);
+    assert!(StateFile::take(bench.dir.path(), bench.clock.now()).is_ok());
+}
+
+#[test]
+fn health_is_good_only_while_the_supervisor_lives_and_its_backups_come() {
+    let schedule = Schedule::parse("0 3 * * *").unwrap();
+    let installed_at = at("2026-11-20T12:00:00Z");
+    let state = state::State { format: 1, installed_at, last_slot_run: None, beat_at: at("2026-11-21T10:00:00Z") };
+    let good = Seen {
+        alive: true,
+        state: Some(state),
+        at_work: false,
+        newest: Some(at("2026-11-21T02:00:01Z")),
+        now: at("2026-11-21T10:00:04Z"),
+    };
+    let judged = |seen: Seen| judge(&schedule, Paris, &seen);
+    assert_eq!(judged(good), Health::Good);
+    assert_eq!(judged(Seen { alive: false, ..good }), Health::NotRunning);
+    assert_eq!(judged(Seen { state: None, ..good }), Health::NotRunning);
+    assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), ..good }), Health::Stuck);
+    assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), at_work: true, ..good }), Health::Good);
+    assert_eq!(judged(Seen { newest: None, ..good }), Health::Overdue);
+    assert_eq!(judged(Seen { newest: Some(at("2026-11-20T02:00:00Z")), ..good }), Health::Overdue);
+    // Installed after the last slot: nothing was due yet.
+    let young = state::State { installed_at: at("2026-11-21T02:30:00Z"), ..state };
+    assert_eq!(judged(Seen { newest: None, state: Some(young), ..good }), Health::Good);
+}
