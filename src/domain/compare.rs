@@ -306,10 +306,10 @@ mod tests {
     #[test]
     fn fault_78_each_single_difference_is_enough() {
         assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().digest = 8), @"table 'public.film' has as many rows as the backup, with other values");
-        assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().rows = 8806), @"table 'public.film' has 8806 rows, the backup has 8807");
-        assert_snapshot!(differences(|c| { c.sequences.insert("public.film_id_seq".into(), "8807, false".into()); }), @"sequence 'public.film_id_seq' stands at 8807, false, in the backup at 8807, true");
-        assert_snapshot!(differences(|c| { c.sequences.clear(); }), @"sequence 'public.film_id_seq' stands at nothing, in the backup at 8807, true");
-        assert_snapshot!(differences(|c| c.large_objects.count = 3), @"there are 3 large objects, the backup has 2");
+        assert_snapshot!(differences(|c| c.tables.get_mut("public.film").unwrap().rows = 8806), @"rows of table 'public.film': 8806, in the backup 8807");
+        assert_snapshot!(differences(|c| { c.sequences.insert("public.film_id_seq".into(), "8807, false".into()); }), @"sequence 'public.film_id_seq' is at (8807, false), in the backup at (8807, true)");
+        assert_snapshot!(differences(|c| { c.sequences.clear(); }), @"sequence 'public.film_id_seq' is at (missing), in the backup at (8807, true)");
+        assert_snapshot!(differences(|c| c.large_objects.count = 3), @"large objects: 3, in the backup 2");
         assert_snapshot!(differences(|c| { c.tables.insert("public.x".into(), table(0, 0)); }), @"table 'public.x' is not in the backup");
         assert_snapshot!(differences(|c| { c.tables.clear(); }), @r#"
         table 'public.film' of the backup is missing

@@ -172,10 +172,11 @@ impl<'a> Rules<'a> {
         // The catalogue is sorted: newest first.
         let backups = || catalogue.entries().iter().filter(|e| e.own && e.kind == Some(Kind::Backup));
         let verified = || backups().filter(|e| e.is_verified());
-        let mark = backups()
-            .filter(|e| e.is_suspicious() && !matches!(e.state, State::SetAside(_)))
-            .filter(|e| is_within(e.date, policy.safety_days, now))
-            .next_back();
+        let is_mark = |e: &&Entry| {
+            e.is_suspicious() && !matches!(e.state, State::SetAside(_)) && is_within(e.date, policy.safety_days, now)
+        };
+        // The oldest of them.
+        let mark = backups().rfind(is_mark);
         let held = verified().filter(|e| !e.is_suspicious() && mark.is_some_and(|mark| e.date < mark.date));
         Self {
             policy,

@@ -1,1 +1,229 @@
-//! To come.
+//! What was done and how it went: runs and verifications, in an embedded SQLite database beside the backups.
+//!
+//! It may be lost without losing a backup: what is a backup is decided by manifests alone. So whoever writes
+//! here **only warns** when that fails, and a damaged journal is set aside and begun anew.
+//!
+//! # Contract of every [`Journal`]
+//!
+//! - Calls are short; they wait at most [`BUSY`] for another process. From async code that is tolerable, a
+//!   thread for blocking work is better.
+//! - *Last* means by order of being recorded, never by date: dates come from clocks that jump.
+//! - What is recorded is durable when the call returns, except that a crash may lose the last calls.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rust_i18n::t;
+
+use crate::domain::catalogue::Verification;
+use crate::domain::run::RunId;
+use crate::error::Explain;
+
+mod sqlite;
+
+pub use sqlite::{FILE, Opened, SqliteJournal};
+
+/// How long a call waits for another process that writes.
+pub const BUSY: Duration = Duration::from_secs(5);
+
+/// Keeps runs and verifications. See the contract above.
+pub trait Journal: Send + Sync {
+    /// When this journal was begun: what was due before is nobody's business.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn begun_at(&self) -> Result<DateTime<Utc>, Error>;
+
+    /// Records that a run starts. Recording the same id again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn start(&self, id: &RunId, kind: RunKind, at: DateTime<Utc>) -> Result<(), Error>;
+
+    /// Records how a run ended. May be repeated: the last word holds. A run whose start was not recorded
+    /// (that only warns) is recorded whole, as of kind `kind`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn finish(&self, id: &RunId, kind: RunKind, end: &End) -> Result<(), Error>;
+
+    /// Marks runs without an end as [`Outcome::Interrupted`] and says which. Under the lock of the
+    /// directory only: else they may be running.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn interrupt_unfinished(&self, at: DateTime<Utc>) -> Result<Vec<Run>, Error>;
+
+    /// The last run of a kind that was started, or of any kind.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn last(&self, kind: Option<RunKind>) -> Result<Option<Run>, Error>;
+
+    /// The last run of a kind that ended so.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn last_with(&self, kind: RunKind, outcome: Outcome) -> Result<Option<Run>, Error>;
+
+    /// The last runs, the latest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn runs(&self, limit: u32) -> Result<Vec<Run>, Error>;
+
+    /// Records a whole reading of a stored backup.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn verified(&self, verification: &Verification) -> Result<(), Error>;
+
+    /// All readings in the order they were recorded.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn verifications(&self) -> Result<Vec<Verification>, Error>;
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are those of the commands")]
+pub enum RunKind {
+    Backup,
+    Restore,
+    Undo,
+    Verify,
+    Prune,
+    Sync,
+    Drill,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was asked for.
+    Done,
+    /// The local backup is good, a copy elsewhere is missing.
+    Partial,
+    /// Not done; what was before is as it was.
+    Failed,
+    /// Not begun: another run was at work.
+    Skipped,
+    /// It never said how it ended: killed, or the power went.
+    Interrupted,
+}
+
+/// Names of an enum's values as they are stored.
+macro_rules! stored_as {
+    ($type:ident { $($value:ident => $text:literal),+ $(,)? }) => {
+        impl $type {
+            /// As it is stored and shown in JSON.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$value => $text),+ }
+            }
+
+            /// Reads what [`Self::as_str`] wrote.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$value),)+ _ => None }
+            }
+        }
+    };
+}
+
+stored_as!(RunKind {
+    Backup => "backup",
+    Restore => "restore",
+    Undo => "undo",
+    Verify => "verify",
+    Prune => "prune",
+    Sync => "sync",
+    Drill => "drill",
+});
+
+stored_as!(Outcome {
+    Done => "done",
+    Partial => "partial",
+    Failed => "failed",
+    Skipped => "skipped",
+    Interrupted => "interrupted",
+});
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How.
+    pub outcome: Outcome,
+    /// The exit code of the process.
+    pub exit: u8,
+    /// What went wrong, one line.
+    pub error: Option<String>,
+    /// Name of the data file of the backup that it was about.
+    pub file: Option<String>,
+    /// Stored bytes of that backup.
+    pub bytes: Option<u64>,
+}
+
+/// A run as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its id.
+    pub id: String,
+    /// What it does.
+    pub kind: RunKind,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// How it ended; `None`: it runs, or was killed.
+    pub end: Option<End>,
+}
+
+/// How a journal fails. Nobody fails a backup for it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file, or the directory, cannot be read or written.
+    #[error("{}", t!("journal.io", file = file, cause = cause))]
+    Io {
+        /// The file.
+        file: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// A symbolic link, or no regular file.
+    #[error("{}", t!("journal.not_a_file", file = file))]
+    NotAFile {
+        /// The file.
+        file: String,
+    },
+    /// A newer program wrote it.
+    #[error("{}", t!("journal.newer", file = file, found = found, known = known))]
+    Newer {
+        /// The file.
+        file: String,
+        /// Its version.
+        found: i64,
+        /// The newest version that is known here.
+        known: i64,
+    },
+    /// SQLite refuses.
+    #[error("{}", t!("journal.sqlite", file = file, cause = source))]
+    Sqlite {
+        /// The file.
+        file: String,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+impl Explain for Error {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Newer { .. } => t!("journal.newer_hint"),
+            Self::NotAFile { file } => t!("journal.not_a_file_hint", file = file),
+            Self::Io { file, .. } | Self::Sqlite { file, .. } => t!("journal.hint", file = file),
+        };
+        Some(hint.into_owned())
+    }
+}

@@ -245,6 +245,20 @@ impl Tail {
     }
 }
 
+/// `text` from elsewhere, fit for a message: nothing that a terminal or a log would obey.
+fn quote(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        let turns =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if c.is_control() || turns {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
+        out
+    })
+}
+
 fn lock(tail: &Mutex<Tail>) -> std::sync::MutexGuard<'_, Tail> {
     // A poisoned tail is still only text for people.
     tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -254,7 +268,7 @@ fn lock(tail: &Mutex<Tail>) -> std::sync::MutexGuard<'_, Tail> {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The program ended with another code than 0 (137: killed, often for want of memory).
-    #[error("{}", t!("runner.exit_code", program = program, code = code))]
+    #[error("{}", t!("runner.exit_code", program = quote(program), code = code))]
     ExitCode {
         /// First word of argv.
         program: String,
@@ -264,7 +278,7 @@ pub enum Error {
         stderr: String,
     },
     /// There is no such program (127), or it cannot be run (126).
-    #[error("{}", t!("runner.program_missing", program = program, place = place))]
+    #[error("{}", t!("runner.program_missing", program = quote(program), place = quote(place)))]
     ProgramMissing {
         /// First word of argv.
         program: String,
@@ -272,7 +286,7 @@ pub enum Error {
         place: String,
     },
     /// The stream ended without the sentinel: the end of the output is lost.
-    #[error("{}", t!("runner.lost_tail", program = program))]
+    #[error("{}", t!("runner.lost_tail", program = quote(program)))]
     LostTail {
         /// First word of argv.
         program: String,
@@ -280,13 +294,13 @@ pub enum Error {
         stderr: String,
     },
     /// A frame of the engine's stream was cut short or is of no known kind.
-    #[error("{}", t!("runner.corrupt_frame", program = program))]
+    #[error("{}", t!("runner.corrupt_frame", program = quote(program)))]
     CorruptFrame {
         /// First word of argv.
         program: String,
     },
     /// The engine never told the exit code.
-    #[error("{}", t!("runner.exit_code_unknown", program = program))]
+    #[error("{}", t!("runner.exit_code_unknown", program = quote(program)))]
     ExitCodeUnknown {
         /// First word of argv.
         program: String,
@@ -301,7 +315,7 @@ pub enum Error {
     #[error("{}", t!("runner.aborted"))]
     Aborted,
     /// The local machine refuses to start a process, or its pipes fail.
-    #[error("{}", t!("runner.io", program = program, cause = cause))]
+    #[error("{}", t!("runner.io", program = quote(program), cause = quote(cause)))]
     Io {
         /// First word of argv.
         program: String,
@@ -329,7 +343,7 @@ impl Explain for Error {
         match self {
             Self::ExitCode { code: 137, .. } => Some(t!("runner.exit_code_137_hint").into_owned()),
             Self::ProgramMissing { program, .. } => {
-                Some(t!("runner.program_missing_hint", program = program).into_owned())
+                Some(t!("runner.program_missing_hint", program = quote(program)).into_owned())
             }
             Self::LostTail { .. } | Self::CorruptFrame { .. } | Self::ExitCodeUnknown { .. } => {
                 Some(t!("runner.engine_cut_hint").into_owned())

@@ -2,8 +2,9 @@
 //!
 //! # Contract of every [`Store`] (one conformance suite: `tests/store_conformance.rs`)
 //!
-//! - A name is one plain path component. Names with `/`, NUL, control characters, or that begin with a dot
-//!   are refused by every operation and reported as [`Ignored`] by [`Store::list`]; so are links and folders.
+//! - A name is one plain path component ([`check_name`]). Names with `/`, NUL, control characters, that begin with a
+//!   dot, or end with [`PARTIAL`] are refused by every operation and reported as [`Ignored`] by [`Store::list`]; so are
+//!   links and folders. Drafts and what is left of them are neither objects nor ignored.
 //! - [`Store::draft`] makes a file nobody else sees under its final name. [`Draft::publish`] makes it appear there
 //!   whole, durable (file and directory are synced), and **never replaces**: a name that exists is [`Error::Exists`].
 //!   A draft that is dropped or discarded leaves nothing.
@@ -16,6 +17,12 @@ use std::io::{Read, Write};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use rust_i18n::t;
+
+use crate::domain::text::{bytes, escape, is_plain};
+use crate::error::{Exit, Explain};
+
+pub mod local;
 
 /// A reader of stored bytes, for a thread of its own.
 pub type Reader = Box<dyn Read + Send>;
@@ -128,17 +135,217 @@ pub struct Space {
     pub total: u64,
 }
 
-/// How a store fails. (`store/local.rs` gives `Io` its causes; texts in `locales/store.yml`.)
-#[derive(Debug, thiserror::Error)]
+/// How the names of drafts end, where they are files.
+pub const PARTIAL: &str = ".partial";
+
+/// The longest name, in bytes: with what is added to it (`.roles.sql`, [`PARTIAL`]) file systems still take it.
+pub const LONGEST_NAME: usize = 200;
+
+/// Refuses what cannot be the name of an object.
+///
+/// # Errors
+/// [`Error::BadName`].
+pub fn check_name(name: &str) -> Result<(), Error> {
+    let bad = name.is_empty()
+        || name.len() > LONGEST_NAME
+        || name.starts_with('.')
+        || name.ends_with(PARTIAL)
+        || name.contains('/')
+        || !is_plain(name);
+    if bad { Err(Error::BadName { name: escape(name) }) } else { Ok(()) }
+}
+
+/// What was being done when a store failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Action {
+    List,
+    Open,
+    Read,
+    Create,
+    Write,
+    Publish,
+    Delete,
+    Space,
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = match self {
+            Self::List => "store.action.list",
+            Self::Open => "store.action.open",
+            Self::Read => "store.action.read",
+            Self::Create => "store.action.create",
+            Self::Write => "store.action.write",
+            Self::Publish => "store.action.publish",
+            Self::Delete => "store.action.delete",
+            Self::Space => "store.action.space",
+        };
+        f.write_str(&t!(key))
+    }
+}
+
+/// How a store fails. Names and places are escaped for display already.
+///
+/// A [`Draft`] writes through `std::io::Write`, so its failures arrive as `std::io::Error`: [`Error::recover`] finds
+/// the error of the store in them again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No such object.
-    #[error("{}", rust_i18n::t!("store.missing", name = name, place = place))]
+    #[error("{}", t!("store.missing", name = name, place = place))]
     Missing {
         /// Asked for.
         name: String,
         /// Where.
         place: String,
     },
+    /// The name, or a draft of it, is there.
+    #[error("{}", t!("store.exists", name = name, place = place))]
+    Exists {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+    },
+    /// Not one plain path component.
+    #[error("{}", t!("store.bad_name", name = name))]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// A symbolic link: never followed.
+    #[error("{}", t!("store.link", name = name, place = place))]
+    Link {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+    },
+    /// A folder, a device, a FIFO.
+    #[error("{}", t!("store.not_a_file", name = name, place = place))]
+    NotAFile {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+    },
+    /// More bytes than the caller wants to hold.
+    #[error("{}", t!("store.too_large", name = name, place = place, limit = limit))]
+    TooLarge {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The disk, or a quota on it, is full.
+    #[error("{}", t!("store.no_space", name = name, place = place, free = bytes(space.free)))]
+    NoSpace {
+        /// What was written.
+        name: String,
+        /// Where.
+        place: String,
+        /// What is left there.
+        space: Space,
+    },
+    /// Mounted read-only, or made so by a failing disk.
+    #[error("{}", t!("store.read_only", name = name, place = place))]
+    ReadOnly {
+        /// What was to be written.
+        name: String,
+        /// Where.
+        place: String,
+    },
+    /// The rights of the directory or the file forbid it.
+    #[error("{}", t!("store.denied", name = name, place = place))]
+    Denied {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+        /// The directory's owner, its mode, and our uid.
+        rights: Rights,
+    },
+    /// The place itself is not there.
+    #[error("{}", t!("store.no_directory", place = place))]
+    NoDirectory {
+        /// Where.
+        place: String,
+    },
+    /// fsync failed: what was written may be lost even if a second one succeeds.
+    #[error("{}", t!("store.sync", name = name, place = place, cause = cause))]
+    Sync {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// Anything else.
+    #[error("{}", t!("store.io", action = action, name = name, place = place, cause = cause))]
+    Io {
+        /// What was being done.
+        action: Action,
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+        /// What the system says.
+        cause: String,
+    },
 }
 
-impl crate::error::Explain for Error {}
+/// Whose a directory is, for [`Error::Denied`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Uid of its owner.
+    pub owner: u32,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Uid of this process.
+    pub uid: u32,
+}
+
+impl Error {
+    /// The store's error inside of what a [`Draft`] or a [`Reader`] failed with; `Err` gives back what is none.
+    ///
+    /// # Errors
+    /// `error` itself when no store made it.
+    pub fn recover(error: std::io::Error) -> Result<Self, std::io::Error> {
+        error.downcast::<Self>()
+    }
+}
+
+impl Explain for Error {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Missing { .. } | Self::NotAFile { .. } | Self::TooLarge { .. } | Self::Io { .. } => return None,
+            Self::Exists { name, .. } => t!("store.exists_hint", name = name),
+            Self::BadName { .. } => t!("store.bad_name_hint", limit = LONGEST_NAME),
+            Self::Link { place, .. } => t!("store.link_hint", place = place),
+            Self::NoSpace { place, space, .. } => {
+                t!("store.no_space_hint", place = place, free = bytes(space.free), total = bytes(space.total))
+            }
+            Self::ReadOnly { place, .. } => t!("store.read_only_hint", place = place),
+            Self::Denied { place, rights, .. } => t!(
+                "store.denied_hint",
+                place = place,
+                owner = rights.owner,
+                mode = format!("{:04o}", rights.mode),
+                uid = rights.uid
+            ),
+            Self::NoDirectory { .. } => t!("store.no_directory_hint"),
+            Self::Sync { .. } => t!("store.sync_hint"),
+        };
+        Some(hint.into_owned())
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoDirectory { .. } | Self::BadName { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}

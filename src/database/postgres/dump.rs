@@ -1,0 +1,42 @@
+//! Starting `pg_dump` and `pg_dumpall`, and ending what a dead run left.
+
+use super::Postgres;
+use super::psql::literal;
+use crate::database::Error;
+use crate::domain::manifest::Owners;
+use crate::domain::run::RunId;
+use crate::runner::{Input, Running};
+
+impl Postgres {
+    pub(super) async fn start_dump(&self, run: &RunId, database: &str, owners: Owners) -> Result<Running, Error> {
+        let wait = format!("--lock-wait-timeout={}", self.connection.lock_timeout.saturating_mul(1000));
+        let mut argv = vec!["pg_dump", "--format=plain", "--no-password", &wait];
+        if owners == Owners::Omitted {
+            argv.extend(["--no-owner", "--no-acl"]);
+        }
+        let program = self.program(&argv, &run.application_name(), database, "");
+        Ok(self.runner.start(&program, Input::None).await?)
+    }
+
+    pub(super) async fn start_roles(&self, run: &RunId, passwords: bool) -> Result<Running, Error> {
+        let mut argv = vec!["pg_dumpall", "--roles-only", "--no-password"];
+        if !passwords {
+            argv.push("--no-role-passwords");
+        }
+        let program = self.program(&argv, &run.application_name(), "postgres", "");
+        Ok(self.runner.start(&program, Input::None).await?)
+    }
+
+    pub(super) async fn end_sessions(&self, runs: &[RunId]) -> Result<u64, Error> {
+        if runs.is_empty() {
+            return Ok(0);
+        }
+        let names: Vec<String> = runs.iter().map(|run| literal(&run.application_name())).collect();
+        let script = format!(
+            "select count(pg_catalog.pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity
+             where application_name in ({}) and pid <> pg_catalog.pg_backend_pid();",
+            names.join(", ")
+        );
+        self.ask(Self::maintenance(&self.connection.database), &script).await
+    }
+}

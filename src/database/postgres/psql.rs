@@ -1,0 +1,63 @@
+//! Scripts through `psql`: SQL in by standard input, one JSON value or nothing out.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::Postgres;
+use crate::database::Error;
+use crate::runner::Input;
+
+/// An answer is a description of a database, not its data.
+const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+
+/// `-X`: no psqlrc; `-w`: never ask for a password; `VERBOSITY=verbose`: errors carry their SQLSTATE, which no
+/// translation changes.
+pub(super) const PSQL: [&str; 12] =
+    ["psql", "-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"];
+
+impl Postgres {
+    /// Runs a script in `database` and reads its only output, a JSON value.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, database: &str, script: &str) -> Result<T, Error> {
+        let text = self.run_script(database, script).await?;
+        serde_json::from_str(text.trim()).map_err(|error| Error::Answer { cause: error.to_string() })
+    }
+
+    /// Runs a script whose output does not matter.
+    pub(super) async fn execute(&self, database: &str, script: &str) -> Result<(), Error> {
+        self.run_script(database, script).await.map(drop)
+    }
+
+    async fn run_script(&self, database: &str, script: &str) -> Result<String, Error> {
+        let mut program = self.program(&PSQL, "amarre/ask", database, "-c default_transaction_read_only=off");
+        program.env.push(("PGCLIENTENCODING".to_owned(), "UTF8".to_owned()));
+        let input = Input::Bytes(Bytes::copy_from_slice(script.as_bytes()));
+        let output = match self.runner.start(&program, input).await {
+            Ok(running) => running.collect(ANSWER_LIMIT).await,
+            Err(error) => Err(error),
+        };
+        let output = output.map_err(|error| self.classify(error))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// `text` as an SQL literal. Sessions run with `standard_conforming_strings` on, so only the quote is special,
+/// and psql substitutes nothing inside a quoted literal.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `text` as a quoted SQL identifier.
+pub(super) fn identifier(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_doubled_and_backslashes_left() {
+        assert_eq!(literal(r"it's a \ "), r"'it''s a \ '");
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+    }
+}

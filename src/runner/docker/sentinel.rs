@@ -1,0 +1,199 @@
+//! Telling a program's own bytes from what the wrapper adds around them: a first line with process ids, and
+//! after the last byte the sentinel with the exit code. Pure: bytes in, bytes out.
+//!
+//! Both carry a nonce of 128 random bits, which no program can print by accident.
+
+use bytes::{Bytes, BytesMut};
+
+/// A nonce, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce(String);
+
+/// `\n`, nonce, space, three digits, `\n`.
+const SENTINEL: usize = 1 + 32 + 1 + 3 + 1;
+
+/// Longer first lines are no first lines.
+const HEADER: usize = 4096;
+
+impl Nonce {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        let mut bits = [0_u8; 16];
+        getrandom::fill(&mut bits)?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bits))))
+    }
+
+    /// As the wrapper prints it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Process ids inside the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pids {
+    /// The program.
+    pub program: u32,
+    /// The wrapper, its parent.
+    pub wrapper: u32,
+}
+
+/// Reads the wrapper's first line.
+#[derive(Debug, Default)]
+pub struct Header {
+    held: BytesMut,
+}
+
+/// What [`Header::push`] knows so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heading {
+    /// More bytes are needed.
+    Unfinished,
+    /// The line, and what followed it.
+    Read(Pids, Bytes),
+    /// These are not the wrapper's words.
+    Foreign,
+}
+
+impl Header {
+    /// Takes in bytes.
+    pub fn push(&mut self, nonce: &Nonce, bytes: &[u8]) -> Heading {
+        self.held.extend_from_slice(bytes);
+        let Some(end) = self.held.iter().position(|byte| *byte == b'\n') else {
+            return if self.held.len() > HEADER { Heading::Foreign } else { Heading::Unfinished };
+        };
+        match parse_header(nonce, &self.held[..end]) {
+            Some(pids) => Heading::Read(pids, self.held.split_off(end + 1).freeze()),
+            None => Heading::Foreign,
+        }
+    }
+
+    /// What came instead of the first line, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.held[..self.held.len().min(HEADER)]).trim().to_owned()
+    }
+}
+
+fn parse_header(nonce: &Nonce, line: &[u8]) -> Option<Pids> {
+    let mut words = std::str::from_utf8(line).ok()?.split(' ');
+    if words.next()? != nonce.as_str() {
+        return None;
+    }
+    let pids = Pids { program: words.next()?.parse().ok()?, wrapper: words.next()?.parse().ok()? };
+    words.next().is_none().then_some(pids)
+}
+
+/// Holds back as many bytes as a sentinel has, until more come: what is held when the program is done is the sentinel.
+#[derive(Debug)]
+pub struct Sentinel {
+    nonce: Nonce,
+    held: Bytes,
+}
+
+impl Sentinel {
+    /// Waits for the sentinel with this nonce.
+    #[must_use]
+    pub fn new(nonce: Nonce) -> Self {
+        Self { nonce, held: Bytes::new() }
+    }
+
+    /// Takes in bytes, gives out (in at most two pieces) those that can no longer be part of the sentinel.
+    pub fn push(&mut self, bytes: Bytes) -> [Bytes; 2] {
+        if bytes.len() >= SENTINEL {
+            let sure = bytes.len() - SENTINEL;
+            let before = std::mem::replace(&mut self.held, bytes.slice(sure..));
+            return [before, bytes.slice(..sure)];
+        }
+        let mut joined = BytesMut::with_capacity(self.held.len() + bytes.len());
+        joined.extend_from_slice(&self.held);
+        joined.extend_from_slice(&bytes);
+        let mut joined = joined.freeze();
+        let sure = joined.split_to(joined.len().saturating_sub(SENTINEL));
+        self.held = joined;
+        [sure, Bytes::new()]
+    }
+
+    /// The exit code, when what is held is the sentinel.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        let held = self.held.strip_prefix(b"\n")?.strip_suffix(b"\n")?;
+        let code = held.strip_prefix(self.nonce.as_str().as_bytes())?.strip_prefix(b" ")?;
+        let digits = code.len() == 3 && code.iter().all(u8::is_ascii_digit);
+        if !digits {
+            return None;
+        }
+        std::str::from_utf8(code).ok()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn nonce() -> Nonce {
+        Nonce("0123456789abcdef0123456789abcdef".to_owned())
+    }
+
+    fn run(stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<i32>) {
+        let mut sentinel = Sentinel::new(nonce());
+        let mut out = Vec::new();
+        let mut rest = Bytes::copy_from_slice(stream);
+        for cut in cuts {
+            let piece = rest.split_to((*cut).min(rest.len()));
+            sentinel.push(piece).iter().for_each(|piece| out.extend_from_slice(piece));
+        }
+        sentinel.push(rest).iter().for_each(|piece| out.extend_from_slice(piece));
+        (out, sentinel.exit_code())
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_stream_is_cut_the_bytes_and_the_code_are_the_same(
+            body in proptest::collection::vec(any::<u8>(), 0..300),
+            cuts in proptest::collection::vec(0_usize..60, 0..20),
+            code in 0_i32..256,
+        ) {
+            let mut stream = body.clone();
+            stream.extend_from_slice(format!("\n{} {code:03}\n", nonce().as_str()).as_bytes());
+            prop_assert_eq!(run(&stream, &cuts), (body, Some(code)));
+        }
+
+        #[test]
+        fn fault_19_a_stream_cut_anywhere_has_no_exit_code(lost in 1_usize..60) {
+            let stream = format!("some rows of text, more than enough\n{} 000\n", nonce().as_str());
+            let kept = stream.len().saturating_sub(lost);
+            prop_assert_eq!(run(&stream.as_bytes()[..kept], &[]).1, None);
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_sentinel_take_its_meaning_away() {
+        let stream = format!("x\n{} 000\ny", nonce().as_str());
+        assert_eq!(run(stream.as_bytes(), &[]).1, None);
+    }
+
+    #[test]
+    fn the_first_line_may_come_in_pieces_and_with_output_behind_it() {
+        let mut header = Header::default();
+        assert_eq!(header.push(&nonce(), nonce().as_str().as_bytes()), Heading::Unfinished);
+        let pids = Pids { program: 12, wrapper: 7 };
+        assert_eq!(header.push(&nonce(), b" 12 7\n\nab"), Heading::Read(pids, Bytes::from_static(b"\nab")));
+    }
+
+    #[test]
+    fn other_words_are_not_the_first_line() {
+        let text = b"OCI runtime exec failed: exec: \"sh\": executable file not found in $PATH\r\n";
+        let mut header = Header::default();
+        assert_eq!(header.push(&nonce(), text), Heading::Foreign);
+        assert!(header.text().starts_with("OCI runtime"));
+        assert_eq!(Header::default().push(&nonce(), &[b'x'; 5000]), Heading::Foreign);
+        assert_ne!(Nonce::new().unwrap(), Nonce::new().unwrap());
+    }
+}

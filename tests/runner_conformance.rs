@@ -1,0 +1,368 @@
+//! One suite for every way to run a program: the contract in `runner`'s comments, against real programs.
+//!
+//! The docker half wants a running container of PostgreSQL: `AMARRE_TEST_PG17`, as `./scripts/test.sh` sets it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use amarre::runner::docker::{DockerRunner, Engine, Target};
+use amarre::runner::local::LocalRunner;
+use amarre::runner::{Error, Feed, Input, Program, Runner, Running, STDERR_TAIL};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+const MEGABYTE: usize = 1024 * 1024;
+
+/// A runner, and how to look at the processes where it runs them.
+struct Bench {
+    runner: Box<dyn Runner>,
+    processes: Box<dyn Fn() -> String>,
+}
+
+impl Bench {
+    async fn start(&self, argv: &[&str], input: Input) -> Running {
+        self.runner.start(&program(argv), input).await.unwrap()
+    }
+
+    async fn output(&self, argv: &[&str], input: Input) -> Result<Vec<u8>, Error> {
+        let running = self.runner.start(&program(argv), input).await?;
+        running.collect(200 * MEGABYTE).await.map(|collected| collected.stdout)
+    }
+
+    fn is_there(&self, mark: &str) -> bool {
+        (self.processes)().contains(mark)
+    }
+
+    /// Waits until a process with `mark` in its words is there, or is not.
+    async fn wait_until(&self, mark: &str, there: bool) {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while self.is_there(mark) != there {
+            assert!(Instant::now() < deadline, "{mark} there: {}\n{}", !there, (self.processes)());
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn local() -> Bench {
+    let processes = || {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let words = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        words.map(|words| String::from_utf8_lossy(&words).replace('\0', " ") + "\n").collect()
+    };
+    Bench { runner: Box::new(LocalRunner::new()), processes: Box::new(processes) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test bed speaks through the environment")]
+fn container_name() -> String {
+    std::env::var("AMARRE_TEST_PG17").expect("AMARRE_TEST_PG17 is not set: run ./scripts/test.sh")
+}
+
+async fn docker_runner() -> DockerRunner {
+    let engine = Engine::connect(None, Duration::from_secs(60)).await.unwrap();
+    let container = engine.find(&Target::Container(container_name())).await.unwrap();
+    DockerRunner::new(engine, container)
+}
+
+async fn docker() -> Bench {
+    let processes = || {
+        let top = Command::new("docker").args(["top", &container_name(), "-eo", "pid,args"]).output().unwrap();
+        assert!(top.status.success(), "{top:?}");
+        String::from_utf8_lossy(&top.stdout).into_owned()
+    };
+    Bench { runner: Box::new(docker_runner().await), processes: Box::new(processes) }
+}
+
+fn program(argv: &[&str]) -> Program {
+    Program { argv: argv.iter().map(|word| (*word).to_owned()).collect(), env: Vec::new() }
+}
+
+/// A number that no other process has among its words.
+fn mark() -> String {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("7{:07}{count:03}", std::process::id())
+}
+
+fn fed(chunks: Vec<Bytes>, end: bool) -> Input {
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        for chunk in chunks {
+            if sender.send(Feed::Data(chunk)).await.is_err() {
+                return;
+            }
+        }
+        if end {
+            let _ = sender.send(Feed::End).await;
+        }
+    });
+    Input::Stream(receiver)
+}
+
+/// What `seq 1 LAST` prints.
+fn sequence(last: u32) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut out = Vec::new();
+    for number in 1..=last {
+        writeln!(out, "{number}").unwrap();
+    }
+    out
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+macro_rules! suite {
+    ($($case:ident),* $(,)?) => {
+        mod on_docker { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(&super::docker().await).await }
+        )* }
+        mod on_local { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(&super::local()).await }
+        )* }
+    };
+}
+
+suite!(
+    exit_code_0_ends_the_stream,
+    no_output_is_an_empty_stream,
+    exit_code_1_is_an_error_with_the_last_words,
+    fault_26_a_killed_program_is_137,
+    fault_17_a_program_that_is_not_there_is_named,
+    fault_17_a_program_that_cannot_be_run_is_named,
+    fault_17_exit_code_127_of_a_wrapper_script_is_the_same,
+    a_hundred_megabytes_come_out,
+    a_hundred_megabytes_go_in,
+    a_flood_on_stderr_does_not_block,
+    a_reader_may_pause_at_the_start_and_in_the_middle,
+    all_bytes_pass_both_ways,
+    fault_28_arguments_are_data,
+    secrets_arrive_in_the_environment,
+    abort_mid_stream_leaves_no_process,
+    abort_of_a_silent_program_leaves_no_process,
+    abort_of_a_program_that_ignores_sigterm_leaves_no_process,
+    fault_20_drop_with_a_full_pipe_leaves_no_process,
+    drop_of_a_fed_program_leaves_no_process,
+    a_feeder_that_vanishes_is_not_the_end_of_input,
+    an_abort_is_not_the_end_of_input,
+    input_that_nobody_reads_does_not_matter,
+    a_fed_program_may_answer_before_the_end_of_input,
+    after_the_end_there_is_nothing_more,
+);
+
+async fn exit_code_0_ends_the_stream(bench: &Bench) {
+    assert_eq!(bench.output(&["echo", "hello"], Input::None).await.unwrap(), b"hello\n");
+}
+
+async fn no_output_is_an_empty_stream(bench: &Bench) {
+    assert_eq!(bench.output(&["true"], Input::None).await.unwrap(), b"");
+    assert_eq!(bench.output(&["true"], Input::Bytes(Bytes::new())).await.unwrap(), b"");
+}
+
+async fn exit_code_1_is_an_error_with_the_last_words(bench: &Bench) {
+    for input in [Input::None, Input::Bytes(Bytes::from_static(b"x"))] {
+        let mut running = bench.start(&["sh", "-c", "echo out; echo why >&2; exit 1"], input).await;
+        assert_eq!(running.next().await.unwrap().unwrap(), "out\n");
+        match running.next().await {
+            Err(Error::ExitCode { program, code: 1, stderr }) => {
+                assert_eq!((program.as_str(), stderr.as_str()), ("sh", "why\n"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn fault_26_a_killed_program_is_137(bench: &Bench) {
+    let failed = bench.output(&["sh", "-c", "kill -KILL $$"], Input::None).await.unwrap_err();
+    assert!(matches!(failed, Error::ExitCode { code: 137, .. }), "{failed:?}");
+}
+
+async fn fault_17_a_program_that_is_not_there_is_named(bench: &Bench) {
+    let failed = bench.output(&["pg_dump_of_nowhere"], Input::None).await.unwrap_err();
+    assert!(matches!(&failed, Error::ProgramMissing { program, .. } if program == "pg_dump_of_nowhere"), "{failed:?}");
+    assert!(failed.to_string().contains("pg_dump_of_nowhere"));
+}
+
+async fn fault_17_a_program_that_cannot_be_run_is_named(bench: &Bench) {
+    let failed = bench.output(&["/etc/passwd"], Input::None).await.unwrap_err();
+    assert!(matches!(&failed, Error::ProgramMissing { program, .. } if program == "/etc/passwd"), "{failed:?}");
+}
+
+async fn fault_17_exit_code_127_of_a_wrapper_script_is_the_same(bench: &Bench) {
+    for code in ["exit 126", "exit 127"] {
+        let failed = bench.output(&["sh", "-c", code], Input::None).await.unwrap_err();
+        assert!(matches!(failed, Error::ProgramMissing { .. }), "{failed:?}");
+    }
+}
+
+async fn a_hundred_megabytes_come_out(bench: &Bench) {
+    let expected = sequence(13_000_000);
+    assert!(expected.len() > 100 * 1_000_000);
+    let got = bench.output(&["seq", "1", "13000000"], Input::None).await.unwrap();
+    assert_eq!((got.len(), sha256(&got)), (expected.len(), sha256(&expected)));
+}
+
+async fn a_hundred_megabytes_go_in(bench: &Bench) {
+    let bytes = Bytes::from(sequence(13_000_000));
+    let expected = format!("{}  -\n", sha256(&bytes));
+    let chunks = (0..bytes.len()).step_by(MEGABYTE).map(|at| bytes.slice(at..(at + MEGABYTE).min(bytes.len())));
+    let got = bench.output(&["sha256sum"], fed(chunks.collect(), true)).await.unwrap();
+    assert_eq!(String::from_utf8(got).unwrap(), expected);
+}
+
+async fn a_flood_on_stderr_does_not_block(bench: &Bench) {
+    let mut running = bench.start(&["sh", "-c", "seq 1 1500000 >&2; echo done"], Input::None).await;
+    assert_eq!(running.next().await.unwrap().unwrap(), "done\n");
+    assert_eq!(running.next().await.unwrap(), None);
+    let tail = running.stderr();
+    assert!(tail.len() <= STDERR_TAIL && tail.ends_with("\n1499999\n1500000\n"), "{} bytes", tail.len());
+}
+
+async fn a_reader_may_pause_at_the_start_and_in_the_middle(bench: &Bench) {
+    let expected = sequence(600_000);
+    let mut running = bench.start(&["seq", "1", "600000"], Input::None).await;
+    sleep(Duration::from_secs(5)).await;
+    let mut got = Vec::new();
+    let mut paused = false;
+    while let Some(bytes) = running.next().await.unwrap() {
+        got.extend_from_slice(&bytes);
+        if !paused && got.len() > expected.len() / 2 {
+            paused = true;
+            sleep(Duration::from_secs(5)).await;
+        }
+    }
+    assert!(paused && got == expected, "{} of {} bytes", got.len(), expected.len());
+}
+
+async fn all_bytes_pass_both_ways(bench: &Bench) {
+    let bytes: Bytes = (0..=255_u8).cycle().take(MEGABYTE).collect();
+    assert_eq!(bench.output(&["cat"], Input::Bytes(bytes.clone())).await.unwrap(), bytes);
+    let chunks = bytes.chunks(9_999).map(Bytes::copy_from_slice).collect();
+    assert_eq!(bench.output(&["cat"], fed(chunks, true)).await.unwrap(), bytes);
+}
+
+async fn fault_28_arguments_are_data(bench: &Bench) {
+    let hostile = ["a 'b' \"c\"", "two\nlines", "$(id) `id` $HOME ${PATH}", "-n", "--", "", "*", "\\n\\", "é ; & | >x"];
+    let mut argv = vec!["sh", "-c", r#"for word; do printf '%s|\n' "$word"; done"#, "-c"];
+    argv.extend(hostile);
+    let expected: String = hostile.iter().map(|word| format!("{word}|\n")).collect();
+    let got = bench.output(&argv, Input::None).await.unwrap();
+    assert_eq!(String::from_utf8(got).unwrap(), expected);
+    let got = bench.output(&argv, Input::Bytes(Bytes::from_static(b"unread"))).await.unwrap();
+    assert_eq!(String::from_utf8(got).unwrap(), expected);
+}
+
+async fn secrets_arrive_in_the_environment(bench: &Bench) {
+    let secret = "p'a\"s$s\nw`o=rd";
+    let mut program = program(&["sh", "-c", "printf %s \"$AMARRE_CANARY\""]);
+    program.env = vec![("AMARRE_CANARY".to_owned(), secret.to_owned())];
+    let running = bench.runner.start(&program, Input::None).await.unwrap();
+    assert_eq!(running.collect(100).await.unwrap().stdout, secret.as_bytes());
+}
+
+async fn abort_mid_stream_leaves_no_process(bench: &Bench) {
+    let mark = mark();
+    let mut running = bench.start(&["yes", &mark], Input::None).await;
+    assert!(running.next().await.unwrap().is_some());
+    bench.wait_until(&mark, true).await;
+    running.abort().await;
+    assert!(!bench.is_there(&mark));
+}
+
+async fn abort_of_a_silent_program_leaves_no_process(bench: &Bench) {
+    let naps = format!("86400.{}", mark());
+    let running = bench.start(&["sleep", &naps], Input::None).await;
+    bench.wait_until(&naps, true).await;
+    let started = Instant::now();
+    running.abort().await;
+    assert!(!bench.is_there(&naps));
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+async fn abort_of_a_program_that_ignores_sigterm_leaves_no_process(bench: &Bench) {
+    let mark = mark();
+    let deaf = format!("trap '' TERM; : {mark}; echo deaf; while :; do sleep 0.2; done");
+    let mut running = bench.start(&["sh", "-c", &deaf], Input::None).await;
+    assert_eq!(running.next().await.unwrap().unwrap(), "deaf\n");
+    bench.wait_until(&mark, true).await;
+    running.abort().await;
+    assert!(!bench.is_there(&mark));
+}
+
+async fn fault_20_drop_with_a_full_pipe_leaves_no_process(bench: &Bench) {
+    let mark = mark();
+    let running = bench.start(&["yes", &mark], Input::None).await;
+    bench.wait_until(&mark, true).await;
+    // Long enough for every buffer on the way to be full.
+    sleep(Duration::from_secs(1)).await;
+    drop(running);
+    bench.wait_until(&mark, false).await;
+}
+
+async fn drop_of_a_fed_program_leaves_no_process(bench: &Bench) {
+    let naps = format!("86400.{}", mark());
+    let (sender, receiver) = mpsc::channel(1);
+    let running = bench.start(&["sleep", &naps], Input::Stream(receiver)).await;
+    bench.wait_until(&naps, true).await;
+    drop(running);
+    bench.wait_until(&naps, false).await;
+    // Nobody takes what is fed any more.
+    sender.closed().await;
+}
+
+/// `sort -o` writes its file at the end of its input and not before: the file is the proof of an end that was seen.
+async fn a_feeder_that_vanishes_is_not_the_end_of_input(bench: &Bench) {
+    let file = format!("/tmp/amarre-{}", mark());
+    let lines = vec![Bytes::from(sequence(200_000)); 3];
+    let failed = bench.output(&["sort", "-o", &file], fed(lines, false)).await.unwrap_err();
+    assert!(matches!(failed, Error::Aborted), "{failed:?}");
+    assert!(!bench.is_there(&file));
+    assert_eq!(bench.output(&["find", "/tmp", "-path", &file], Input::None).await.unwrap(), b"");
+}
+
+async fn an_abort_is_not_the_end_of_input(bench: &Bench) {
+    let file = format!("/tmp/amarre-{}", mark());
+    let (sender, receiver) = mpsc::channel(1);
+    let running = bench.start(&["sort", "-o", &file], Input::Stream(receiver)).await;
+    for _ in 0..3 {
+        sender.send(Feed::Data(Bytes::from(sequence(200_000)))).await.unwrap();
+    }
+    bench.wait_until(&file, true).await;
+    running.abort().await;
+    assert!(!bench.is_there(&file));
+    assert_eq!(bench.output(&["find", "/tmp", "-path", &file], Input::None).await.unwrap(), b"");
+}
+
+async fn input_that_nobody_reads_does_not_matter(bench: &Bench) {
+    let chunks = vec![Bytes::from(vec![b'x'; MEGABYTE]); 8];
+    let got = bench.output(&["sh", "-c", "head -c 3; echo"], fed(chunks, true)).await.unwrap();
+    assert_eq!(got, b"xxx\n");
+    let failed = bench.output(&["sh", "-c", "exit 3"], Input::Bytes(vec![b'x'; MEGABYTE].into())).await.unwrap_err();
+    assert!(matches!(failed, Error::ExitCode { code: 3, .. }), "{failed:?}");
+}
+
+async fn a_fed_program_may_answer_before_the_end_of_input(bench: &Bench) {
+    let (sender, receiver) = mpsc::channel(1);
+    let mut running = bench.start(&["cat"], Input::Stream(receiver)).await;
+    for line in ["one\n", "two\n"] {
+        sender.send(Feed::Data(Bytes::from_static(line.as_bytes()))).await.unwrap();
+        let mut got = Vec::new();
+        while got.len() < line.len() {
+            got.extend_from_slice(&running.next().await.unwrap().unwrap());
+        }
+        assert_eq!(got, line.as_bytes());
+    }
+    sender.send(Feed::End).await.unwrap();
+    assert_eq!(running.next().await.unwrap(), None);
+}
+
+async fn after_the_end_there_is_nothing_more(bench: &Bench) {
+    let mut running = bench.start(&["true"], Input::None).await;
+    assert_eq!(running.next().await.unwrap(), None);
+    assert_eq!(running.next().await.unwrap(), None);
+    running.abort().await;
+}
