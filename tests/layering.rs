@@ -1,5 +1,6 @@
 //! The arrows between the rooms of `src/`, as docs/ARCHITECTURE.md draws them: an arrow that the plan does not have fails here.
 //! Code under `#[cfg(test)]` may look anywhere.
+#![expect(clippy::expect_used, reason = "helpers of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
