@@ -257,6 +257,7 @@ fn every_page_of_the_help_has_its_texts_in_both_languages() {
             let page = String::from_utf8(output.stdout).expect("text");
             assert!(output.status.success());
             assert!(!page.contains("cli."), "a key without a text: {page}");
+            assert!(language == "en" || !page.contains("Print"), "an English text: {page}");
             assert!(page.contains(if language == "en" { "Usage:" } else { "Utilisation :" }), "{page}");
             assert!(page.contains(if language == "en" { "Example: " } else { "Exemple : " }), "{page}");
         }
