@@ -25,11 +25,11 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 #[expect(missing_docs, reason = "each is described in locales/cli.yml, as cli.arg.<name>")]
 pub struct Global {
-    #[arg(long, global = true, value_parser = ["en", "fr"])]
+    #[arg(long, global = true, display_order = 900, value_parser = ["en", "fr"])]
     pub lang: Option<String>,
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 901)]
     pub quiet: bool,
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, display_order = 902, value_enum, default_value_t)]
     pub color: Color,
 }
 
@@ -228,8 +228,10 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 /// The whole command with its texts in the current language: `cli.about.<command>`, `cli.example.<command>`, `cli.arg.<argument>`.
 #[must_use]
 pub fn command() -> clap::Command {
-    let mut command = with_texts(Cli::command(), "amarre");
+    let mut command = Cli::command();
+    // The arguments that clap adds itself get their texts too.
     command.build();
+    command = with_texts(command, "amarre");
     let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
         command = command.mut_subcommand(&name, |sub| with_texts(sub, &name));

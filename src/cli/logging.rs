@@ -26,7 +26,7 @@ use crate::cli::mask::Mask;
 use crate::cli::output;
 use crate::domain::clock::Clock;
 use crate::domain::text::escape;
-use crate::settings::{LogFormat, Settings};
+use crate::settings::{Log, LogFormat, Settings};
 
 const ROTATE_AT_MB: u64 = 10;
 const KEEP: u64 = 5;
@@ -43,6 +43,17 @@ pub enum Console {
     Stderr,
 }
 
+/// Where lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct To {
+    /// What a person or the engine reads.
+    pub console: Console,
+    /// Whether the file is written too.
+    pub file: bool,
+    /// Whether only warnings go to the console.
+    pub quiet: bool,
+}
+
 /// The log, until it is dropped: then all lines are written.
 pub struct Logging {
     _worker: Option<WorkerGuard>,
@@ -50,26 +61,30 @@ pub struct Logging {
     pub warning: Option<String>,
 }
 
-/// Starts the log of this process. `quiet`: only warnings to the console.
+/// Starts the log of this process.
 #[must_use]
-pub fn start(settings: &Settings, clock: &Arc<dyn Clock>, mask: &Mask, console: Console, quiet: bool) -> Logging {
+pub fn start(settings: &Settings, clock: &Arc<dyn Clock>, mask: &Mask, to: To) -> Logging {
     let lines =
         Lines { format: settings.log.format, zone: settings.zone, clock: Arc::clone(clock), mask: mask.clone() };
-    let (file, worker, warning) = match open(&settings.log.file) {
-        Ok((file, worker)) => (Some(file), Some(worker), None),
-        Err(cause) => {
-            let path = settings.log.file.to_string_lossy();
-            let text = t!("cli.log_file", path = escape(&path), cause = cause).into_owned();
-            (None, None, settings.log.file_is_chosen.then_some(text))
-        }
-    };
-    let most = if quiet { Level::WARN } else { Level::INFO };
+    let (file, worker, warning) = if to.file { open_or_warn(&settings.log) } else { (None, None, None) };
+    let most = if to.quiet { Level::WARN } else { Level::INFO };
     let ours = |most: Level| filter_fn(move |meta| meta.target().starts_with(OURS) && *meta.level() <= most);
-    let to_console = layer().event_format(lines.clone()).with_writer(console).with_filter(ours(most));
+    let to_console = layer().event_format(lines.clone()).with_writer(to.console).with_filter(ours(most));
     let to_file = file.map(|file| layer().event_format(lines).with_writer(file).with_filter(ours(Level::INFO)));
     // Refused only when there is one already: then that one holds.
     let _ = tracing_subscriber::registry().with(to_console).with(to_file).try_init();
     Logging { _worker: worker, warning }
+}
+
+fn open_or_warn(log: &Log) -> (Option<NonBlocking>, Option<WorkerGuard>, Option<String>) {
+    match open(&log.file) {
+        Ok((file, worker)) => (Some(file), Some(worker), None),
+        Err(cause) => {
+            let path = log.file.to_string_lossy();
+            let text = t!("cli.log_file", path = escape(&path), cause = cause).into_owned();
+            (None, None, log.file_is_chosen.then_some(text))
+        }
+    }
 }
 
 fn open(path: &Path) -> io::Result<(NonBlocking, WorkerGuard)> {

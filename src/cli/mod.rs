@@ -82,13 +82,22 @@ fn start(cli: &Cli, environment: Environment, output: &mut Output) -> Result<Exi
     *output = std::mem::take(output).with_mask(mask.clone());
     let console = if matches!(cli.command, Command::Supervise) { Console::Stdout } else { Console::Stderr };
     let clock = app::clock();
-    let logging = logging::start(&settings, &clock, &mask, console, cli.global.quiet);
+    let to = logging::To { console, file: keeps_a_log(&cli.command), quiet: cli.global.quiet };
+    let logging = logging::start(&settings, &clock, &mask, to);
     if let Some(warning) = &logging.warning {
         output.warning(warning, None);
     }
     let result = block_on(&cli.command, settings, output.clone(), clock);
     drop(logging);
     result.map_err(|failure| vec![failure])
+}
+
+/// Commands that only tell leave no trace.
+fn keeps_a_log(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Backup(_) | Command::Restore(_) | Command::Verify(_) | Command::Prune(_) | Command::Supervise
+    )
 }
 
 fn block_on(command: &Command, settings: Settings, output: Output, clock: Arc<dyn Clock>) -> Result<Exit, Failure> {

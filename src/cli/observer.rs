@@ -48,7 +48,7 @@ impl Progress {
         let bar = self.bar.then(|| bar(key, total));
         match &bar {
             Some(bar) => output::show_bar(bar.clone()),
-            None => tracing::info!("{}", stage_name(key)),
+            None => tracing::info!("{}", t!("cli.progress.begin", stage = stage_name(key))),
         }
         *self.lock() = Stage { key: Some(key), total, began: now, told: now, bar };
     }

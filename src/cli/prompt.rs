@@ -65,13 +65,18 @@ pub async fn confirm(output: &Output, timeout: Duration, cancel: &CancellationTo
     output.question(&t!("cli.prompt.question", word = WORD));
     let answer = tokio::select! {
         answer = read_line() => judge(&answer),
-        () = tokio::time::sleep(timeout) => Err(NotConfirmed::Expired { minutes: timeout.as_secs().div_ceil(60) }),
+        () = tokio::time::sleep(timeout) => Err(NotConfirmed::Expired { minutes: minutes(timeout) }),
         () = cancel.cancelled() => Err(NotConfirmed::Interrupted),
     };
     if matches!(answer, Err(NotConfirmed::Expired { .. } | NotConfirmed::Interrupted)) {
         output.question("\n");
     }
     answer
+}
+
+/// Whole minutes, rounded up.
+fn minutes(time: Duration) -> u64 {
+    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).div_ceil(60)
 }
 
 /// One line, with its end where it has one. On a thread of its own, which the end of the process ends: reading from a

@@ -8,6 +8,7 @@ use crate::error::{Exit, Failure};
 ///
 /// # Errors
 /// What ended it.
-pub async fn run(_context: &Context, _args: &RestoreArgs) -> Result<Exit, Failure> {
+pub async fn run(_context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let _source = args.source()?;
     Err(Failure { message: "'restore' is still to come".to_owned(), hint: None, exit: Exit::Failed })
 }

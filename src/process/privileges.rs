@@ -209,12 +209,25 @@ pub fn drop_root(in_container: bool, place: &Workplace, warn: &mut dyn FnMut(&Er
 pub fn mend(place: &Workplace, warn: &mut dyn FnMut(&Error)) {
     // Without it a directory given away earlier cannot be listed. Refused: the rights cannot be dropped either, which is told then.
     let _ = nix::unistd::setgroups(&[Gid::from_raw(USER)]);
-    // It exists wherever it is mounted; elsewhere the commands say what is wrong with it.
-    let _ = fs::create_dir_all(&place.backup_dir);
-    mend_directory(&place.backup_dir, warn);
-    if let Some(lane) = describe(&place.lane_dir) {
+    if is_place(&place.backup_dir) {
+        mend_backup_dir(&place.backup_dir, warn);
+    }
+    if let Some(lane) = describe(&place.lane_dir).filter(|lane| lane.directory && is_place(&lane.path)) {
         apply(&plan_lane(&lane), warn);
     }
+}
+
+/// Nothing is checked yet when rights are mended: the root directory and relative paths stay as they are, and the settings
+/// refuse them afterwards.
+fn is_place(path: &Path) -> bool {
+    let plain = path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+    path.is_absolute() && path.parent().is_some() && plain
+}
+
+fn mend_backup_dir(path: &Path, warn: &mut dyn FnMut(&Error)) {
+    // It exists wherever it is mounted; elsewhere the commands say what is wrong with it.
+    let _ = fs::create_dir_all(path);
+    mend_directory(path, warn);
 }
 
 fn mend_directory(path: &Path, warn: &mut dyn FnMut(&Error)) {
@@ -484,6 +497,14 @@ mod tests {
         assert_eq!(plan_groups(Some((998, 0o666))), [0; 0]);
         assert_eq!(plan_groups(Some((998, 0o600))), [0; 0]);
         assert_eq!(plan_groups(None), [0; 0]);
+    }
+
+    #[test]
+    fn the_root_directory_is_never_given_away() {
+        for path in ["/", "/var/..", "backups", "", "/a/../.."] {
+            assert!(!is_place(Path::new(path)), "{path}");
+        }
+        assert!(is_place(Path::new("/var/backups/hub-chantier/")));
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub fn list() -> Vec<Sibling> {
 /// Ends all of them with SIGTERM and waits until they are gone, also those that start meanwhile.
 /// Returns who is still there when `deadline` has passed.
 pub async fn end_all(deadline: Duration) -> Vec<Sibling> {
+    end_those(list, deadline).await
+}
+
+async fn end_those(list: impl Fn() -> Vec<Sibling>, deadline: Duration) -> Vec<Sibling> {
     let end = Instant::now() + deadline;
     let mut told = Vec::new();
     loop {
@@ -80,24 +84,56 @@ fn base_name(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use tokio::task::JoinHandle;
+
     use super::*;
 
-    #[tokio::test]
-    async fn fault_89_siblings_are_found_and_ended() {
+    /// A process with our name that runs `script` as its shell would; its end is awaited, so that no zombie stays.
+    fn sibling_that(script: &str) -> (i32, JoinHandle<ExitStatus>, tempfile::TempDir) {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("amarre");
-        fs::copy("/bin/sleep", &program).expect("copied");
-        let mut child = tokio::process::Command::new(&program).arg("600").kill_on_drop(true).spawn().expect("started");
+        fs::copy("/bin/bash", &program).expect("copied");
+        let mut command = tokio::process::Command::new(&program);
+        command.args(["-c", script]).current_dir(directory.path()).kill_on_drop(true);
+        let mut child = command.spawn().expect("started");
         let pid = i32::try_from(child.id().expect("runs")).expect("a pid");
-        while !list().iter().any(|sibling| sibling.pid == pid) {
+        (pid, tokio::spawn(async move { child.wait().await.expect("waited") }), directory)
+    }
+
+    /// Other tests run at the same time, and are siblings too.
+    fn only(pid: i32) -> impl Fn() -> Vec<Sibling> {
+        move || list().into_iter().filter(|sibling| sibling.pid == pid).collect()
+    }
+
+    #[tokio::test]
+    async fn fault_89_siblings_are_told_and_awaited() {
+        let (pid, ended, _directory) = sibling_that("while :; do read -t 60 <> <(:); done");
+        while only(pid)().is_empty() {
             tokio::task::yield_now().await;
         }
-        let reaped = tokio::spawn(async move { child.wait().await });
-        let own = Sibling { pid, command: format!("{} 600", program.display()) };
-        assert!(list().contains(&own));
-        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("told");
-        let status = reaped.await.expect("joined").expect("waited");
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
-        assert!(!list().contains(&own));
+        assert!(only(pid)()[0].command.contains("amarre -c while"));
+        assert_eq!(end_those(only(pid), Duration::from_secs(20)).await, []);
+        assert_eq!(ended.await.expect("joined").signal(), Some(15));
+    }
+
+    #[tokio::test]
+    async fn fault_89_a_sibling_that_does_not_end_is_named() {
+        let (pid, ended, directory) = sibling_that("trap '' TERM; > ready; while :; do read -t 60 <> <(:); done");
+        while !directory.path().join("ready").exists() {
+            tokio::task::yield_now().await;
+        }
+        let left = end_those(only(pid), Duration::from_millis(200)).await;
+        assert_eq!(left.iter().map(|sibling| sibling.pid).collect::<Vec<_>>(), [pid]);
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("killed");
+        ended.await.expect("joined");
+    }
+
+    #[test]
+    fn this_process_is_not_its_own_sibling() {
+        let me = i32::try_from(std::process::id()).expect("a pid");
+        assert!(!list().iter().any(|sibling| sibling.pid == me));
     }
 }

@@ -137,7 +137,8 @@ fn either(reader: &mut Reader<'_>, ours: &'static str, libpq: &'static str) -> O
 }
 
 fn read_port(reader: &mut Reader<'_>) -> Option<u16> {
-    let name = if reader.peek("BACKUP_DB_PORT").is_some() { "BACKUP_DB_PORT" } else { "PGPORT" };
+    let libpq = reader.peek("BACKUP_DB_PORT").is_none() && reader.peek("PGPORT").is_some();
+    let name = if libpq { "PGPORT" } else { "BACKUP_DB_PORT" };
     let text = reader.text(name)?;
     match number(name, &text, 1, u32::from(u16::MAX)) {
         Ok(port) => u16::try_from(port).ok(),
