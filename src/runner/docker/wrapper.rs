@@ -48,7 +48,7 @@ pub const PLAIN: &str = concat!(
     end!(),
     r#"exit 0 ) >/dev/null 2>&1 & w=$!
 wait "$p"; r=$?
-printf '\n%s %03d\n' "$n" "$r"
+printf '%s %03d\n' "$n" "$r"
 exec >/dev/null 2>&1
 wait "$w"; exit 0"#
 );
@@ -61,7 +61,7 @@ pub const FED: &str = concat!(
 exec 3<&-
 wait "$p"; r=$?
 trap 'exit 0' TERM
-printf '\n%s %03d\n' "$n" "$r"
+printf '%s %03d\n' "$n" "$r"
 while :; do sleep 1 & wait "$!"; done"#
 );
 
@@ -77,8 +77,15 @@ kill -TERM "$w"
 exit 0"#
 );
 
-/// `amarre PROGRAM-ID WRAPPER-ID`: where the switch did not work (a proxy that keeps connections open).
-pub const KILL: &str = r#"kill -KILL "$1"; sleep 1; kill -TERM "$2"; exit 0"#;
+/// `amarre PROGRAM-ID WRAPPER-ID`: waits for the dead man's switch to have worked, and where it did not (a proxy
+/// that keeps connections open) does its work. While the wrapper lives the program's id is nobody else's.
+pub const SEE_TO_IT: &str = r#"i=0
+while kill -0 "$2" && [ "$i" -lt 60 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
+kill -0 "$2" && kill -KILL "$1" && sleep 1 && kill -TERM "$2"
+exit 0"#;
 
 /// What the client says when it has read everything.
 pub const FAREWELL: &[u8] = b"end\n";
+
+/// What it says when the program shall end now. (Any word but `end` would do, and so would silence.)
+pub const STOP: &[u8] = b"stop\n";
