@@ -215,6 +215,28 @@ async fn the_scripted_engine_is_good_when_nothing_is_changed() {
 }
 
 #[tokio::test]
+async fn an_engine_behind_a_tcp_address_works_the_same() {
+    let scripted = Scripted::new(&[]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let socket = scripted.path();
+    tokio::spawn(async move {
+        while let Ok((mut outside, _)) = listener.accept().await {
+            let mut inside = UnixStream::connect(&socket).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut outside, &mut inside).await });
+        }
+    });
+    let engine = Engine::connect(Some(&address), Duration::from_secs(2)).await.unwrap();
+    let container = engine.find(&Target::Container("db".to_owned())).await.unwrap();
+    let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new() };
+    let running = DockerRunner::new(engine, container).start(&program, Input::None).await.unwrap();
+    assert_eq!(running.collect(1000).await.unwrap().stdout, b"rows\n");
+    assert!(scripted.asked.lock().unwrap().last().unwrap().contains(" /v1.41/"));
+    let failed = Engine::connect(Some("tcp://127.0.0.1:1"), Duration::from_secs(2)).await.unwrap_err();
+    assert!(matches!(failed, EngineError::Unreachable { .. }), "{failed:?}");
+}
+
+#[tokio::test]
 async fn fault_08_an_absent_socket_is_named() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["nothing.sock", ""] {

@@ -7,7 +7,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use amarre::runner::docker::{DockerRunner, Engine, Target};
+use amarre::runner::docker::{DockerRunner, Engine, EngineError, Target};
 use amarre::runner::local::LocalRunner;
 use amarre::runner::{Error, Feed, Input, Program, Runner, Running, STDERR_TAIL};
 use bytes::Bytes;
@@ -324,6 +324,7 @@ async fn a_feeder_that_vanishes_is_not_the_end_of_input(bench: &Bench) {
     assert!(matches!(failed, Error::Aborted), "{failed:?}");
     assert!(!bench.is_there(&file));
     assert_eq!(bench.output(&["find", "/tmp", "-path", &file, "-size", "+0"], Input::None).await.unwrap(), b"");
+    assert_eq!(bench.output(&["rm", "-f", &file], Input::None).await.unwrap(), b"");
 }
 
 async fn an_abort_is_not_the_end_of_input(bench: &Bench) {
@@ -337,6 +338,7 @@ async fn an_abort_is_not_the_end_of_input(bench: &Bench) {
     running.abort().await;
     assert!(!bench.is_there(&file));
     assert_eq!(bench.output(&["find", "/tmp", "-path", &file, "-size", "+0"], Input::None).await.unwrap(), b"");
+    assert_eq!(bench.output(&["rm", "-f", &file], Input::None).await.unwrap(), b"");
 }
 
 async fn input_that_nobody_reads_does_not_matter(bench: &Bench) {
@@ -411,11 +413,58 @@ mod exec_lane {
         (got, engine.inspect_exec(&id).await.unwrap().exit_code)
     }
 
+    /// A container of its own: the engine deals with the ends of a container's programs one after the other, 2 s
+    /// for each that is not read, so that beside each other few lose anything.
+    struct Throwaway(String);
+
+    impl Throwaway {
+        fn start() -> Self {
+            let image = docker(&["inspect", "--format", "{{.Image}}", &container_name()]);
+            Self(docker(&[
+                "run",
+                "--rm",
+                "-d",
+                "--init",
+                "--network",
+                "none",
+                "--stop-timeout",
+                "1",
+                "--entrypoint",
+                "sleep",
+                &image,
+                "300",
+            ]))
+        }
+    }
+
+    impl Drop for Throwaway {
+        fn drop(&mut self) {
+            docker(&["kill", &self.0]);
+        }
+    }
+
+    fn docker(words: &[&str]) -> String {
+        let output = Command::new("docker").args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn fault_19_a_naive_exec_loses_the_tail_and_says_0() {
         let engine = bollard::Docker::connect_with_local_defaults().unwrap();
-        let runs = sizes().into_iter().map(|size| (size, naive(engine.clone(), container_name(), size)));
-        let runs = futures_util::future::join_all(runs.map(|(size, run)| async move { (size, run.await) })).await;
+        let sizes = sizes();
+        let lanes = sizes.chunks(3).map(|sizes| {
+            let engine = engine.clone();
+            async move {
+                let container = Throwaway::start();
+                let mut runs = Vec::new();
+                for size in sizes {
+                    runs.push((*size, naive(engine.clone(), container.0.clone(), *size).await));
+                }
+                runs
+            }
+        });
+        let runs = futures_util::future::join_all(lanes).await.concat();
         let lost: Vec<_> = runs.iter().filter(|(size, (got, code))| got < size && *code == Some(0)).collect();
         // Where an engine loses nothing this test has nothing to show, and the next one still holds.
         eprintln!("{} of {} tails lost with exit code 0: {lost:?}", lost.len(), runs.len());
@@ -497,10 +546,37 @@ mod exec_lane {
         String::from_utf8(date.stdout).unwrap().trim().to_owned()
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fault_13_a_container_killed_mid_run_is_a_failure() {
+        let engine = Engine::connect(None, Duration::from_secs(60)).await.unwrap();
+        for fed in [false, true] {
+            let container = Throwaway::start();
+            let target = Target::Container(container.0.clone());
+            let runner = DockerRunner::new(engine.clone(), engine.find(&target).await.unwrap());
+            let input = if fed { Input::Bytes(Bytes::new()) } else { Input::None };
+            let mut running = runner.start(&program(&["yes", "rows"]), input).await.unwrap();
+            assert!(running.next().await.unwrap().is_some());
+            // Beside the reading: an engine whose stream nobody reads takes 10 s to kill.
+            let killed = tokio::task::spawn_blocking(move || drop(container));
+            let failed = loop {
+                match running.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("a success"),
+                    Err(error) => break error,
+                }
+            };
+            killed.await.unwrap();
+            assert!(matches!(failed, Error::LostTail { .. } | Error::CorruptFrame { .. }), "{failed:?}");
+            let failed = runner.start(&program(&["true"]), Input::None).await.err().unwrap();
+            let gone = matches!(failed, Error::Engine(EngineError::Gone { .. } | EngineError::NotRunning { .. }));
+            assert!(gone, "{failed:?}");
+        }
+    }
+
     /// To a postmaster that is PID 1, an adopted child that died by a signal is a crashed backend.
     #[tokio::test(flavor = "multi_thread")]
     async fn fault_27_ending_programs_never_restarts_the_database() {
-        let bench = docker().await;
+        let bench = super::docker().await;
         let sql = "select pg_sleep(8), 'alive'";
         let session = ["sh", "-c", r#"exec psql -qAtU "$POSTGRES_USER" -d postgres -c "$1""#, "sh", sql];
         let session = bench.start(&session, Input::None).await;
@@ -543,7 +619,7 @@ mod exec_lane {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn fault_63_a_client_killed_with_sigkill_leaves_no_process() {
-        let bench = docker().await;
+        let bench = super::docker().await;
         let mark = mark();
         let mut victim = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "exec_lane::victim", "--ignored"])

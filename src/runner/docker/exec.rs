@@ -160,6 +160,7 @@ impl Run {
         let holder = self.guard.as_mut().unwrap_or(&mut self.main);
         let ended = speaks
             && say(holder, wrapper::STOP).await.is_ok()
+            && holder.input.shutdown().await.is_ok()
             && timeout_at(deadline, drain(&mut self.main.output)).await.unwrap_or(false);
         let Self { engine, container, pids, main, guard, .. } = self;
         drop((guard, main));
@@ -171,13 +172,24 @@ impl Run {
         match attach(&engine, &container, cmd, Vec::new()).await {
             Ok(mut watch) => {
                 // Bounded by its script; an engine that hangs here has been waited for long enough.
-                let _ = timeout_at(Instant::now() + SETTLE, drain(&mut watch.output)).await;
+                tokio::select! {
+                    _ = drain(&mut watch.output) => {}
+                    () = stopped(&engine, &container) => {}
+                    () = tokio::time::sleep(SETTLE) => {}
+                }
             }
             Err(EngineError::Gone { .. } | EngineError::NotRunning { .. }) => {}
             Err(error) => {
                 tracing::warn!(container = container.name, pid = pids.program, %error, "a program may still run");
             }
         }
+    }
+}
+
+/// Returns when the container does not run any more: then nothing runs in it.
+async fn stopped(engine: &Engine, container: &Container) {
+    while engine.inspect(&container.id).await.is_ok_and(|container| container.is_running()) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -296,6 +308,10 @@ async fn read_header(
 
 async fn why_no_header(engine: &Engine, container: &Container, id: &str, words: &str) -> Error {
     let name = container.name.clone();
+    // A container that was being stopped when it was asked.
+    if words.contains("stopped state") || words.contains("not running") {
+        return EngineError::NotRunning { container: name }.into();
+    }
     let deadline = Instant::now() + SETTLE;
     let mut code = None;
     while code.is_none() && Instant::now() < deadline && !error::is_runtime_refusal(words) {

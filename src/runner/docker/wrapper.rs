@@ -38,7 +38,7 @@ while kill -0 "$p" && [ "$i" -lt 50 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
     };
 }
 
-/// `amarre NONCE PROGRAM…`, no input.
+/// `amarre NONCE PROGRAM…`, no input. Once the program is reaped nobody watches any more: its id may be another's.
 pub const PLAIN: &str = concat!(
     "n=$1; shift; exec 3<&0 </dev/null\n",
     launch!(),
@@ -47,22 +47,23 @@ pub const PLAIN: &str = concat!(
 ",
     end!(),
     r#"exit 0 ) >/dev/null 2>&1 & w=$!
-wait "$p"; r=$?
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
 printf '%s %03d\n' "$n" "$r"
-exec >/dev/null 2>&1
-wait "$w"; exit 0"#
+read -r a <&3; exit 0"#
 );
 
-/// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it.
+/// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it; the last nap outlives
+/// it, but holds no pipe that the engine would wait for.
 pub const FED: &str = concat!(
     "n=$1; shift; exec 3<&0 </dev/null\n",
     launch!(),
     r#" <&3 3<&- & p=$!
 exec 3<&-
-wait "$p"; r=$?
+wait "$p" 2>/dev/null; r=$?
 trap 'exit 0' TERM
 printf '%s %03d\n' "$n" "$r"
-while :; do sleep 1 & wait "$!"; done"#
+while :; do sleep 1 >/dev/null 2>&1 & wait "$!"; done"#
 );
 
 /// `amarre`: reads `PROGRAM-ID WRAPPER-ID`, then `end` or end of file.
