@@ -95,7 +95,9 @@ impl Run {
         let verdict = match outcome {
             Ok(code) => self.part(&driver, code).await,
             Err(error) => {
-                self.end().await;
+                // Any other failure left a stream behind that says nothing more.
+                let speaks = matches!(error, Error::Aborted);
+                self.end(speaks).await;
                 Err(error)
             }
         };
@@ -150,35 +152,54 @@ impl Run {
     }
 
     /// Ends the program and waits for it, as far as the engine lets us.
-    async fn end(self) {
+    ///
+    /// The connection stays open meanwhile: once it is closed the engine (20.10) calls an exec ended, with code
+    /// 126, whose program still runs. And a program's input must not end before the program does.
+    async fn end(mut self, speaks: bool) {
+        let deadline = Instant::now() + ENDING;
+        let holder = self.guard.as_mut().unwrap_or(&mut self.main);
+        let ended = speaks
+            && say(holder, wrapper::STOP).await.is_ok()
+            && holder.input.shutdown().await.is_ok()
+            && timeout_at(deadline, drain(&mut self.main.output)).await.unwrap_or(false);
         let Self { engine, container, pids, main, guard, .. } = self;
-        let id = main.id.clone();
-        // With a guard the program's input stays open until the program is gone, and its output is read away.
-        let fed = guard.is_some();
-        drop(guard);
-        let rest = if fed {
-            Some(tokio::spawn(async move {
-                let mut main = main;
-                while let Some(Ok(_)) = main.output.next().await {}
-                // Held here: dropping it closes the program's input.
-                drop(main);
-            }))
-        } else {
-            drop(main);
-            None
-        };
-        if !gone_within(&engine, &id, ENDING).await {
-            let ids = [pids.program, pids.wrapper].map(|id| id.to_string());
-            let cmd = ["sh", "-c", wrapper::KILL, "amarre", &ids[0], &ids[1]].map(str::to_owned).into();
-            // Kept while it works; a failure shows in the question after it.
-            let killer = attach(&engine, &container, cmd, Vec::new()).await;
-            if !gone_within(&engine, &id, ENDING).await {
-                tracing::warn!(container = container.name, pid = pids.program, "a program could not be ended");
-            }
-            drop(killer);
+        drop((guard, main));
+        if ended {
+            return;
         }
-        if let Some(rest) = rest {
-            rest.abort();
+        let ids = [pids.program, pids.wrapper].map(|id| id.to_string());
+        let cmd = ["sh", "-c", wrapper::SEE_TO_IT, "amarre", &ids[0], &ids[1]].map(str::to_owned).into();
+        match attach(&engine, &container, cmd, Vec::new()).await {
+            Ok(mut watch) => {
+                // Bounded by its script; an engine that hangs here has been waited for long enough.
+                tokio::select! {
+                    _ = drain(&mut watch.output) => {}
+                    () = stopped(&engine, &container) => {}
+                    () = tokio::time::sleep(SETTLE) => {}
+                }
+            }
+            Err(EngineError::Gone { .. } | EngineError::NotRunning { .. }) => {}
+            Err(error) => {
+                tracing::warn!(container = container.name, pid = pids.program, %error, "a program may still run");
+            }
+        }
+    }
+}
+
+/// Returns when the container does not run any more: then nothing runs in it.
+async fn stopped(engine: &Engine, container: &Container) {
+    while engine.inspect(&container.id).await.is_ok_and(|container| container.is_running()) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Reads a stream away; whether it ended as it should.
+async fn drain(output: &mut Output) -> bool {
+    loop {
+        match output.next().await {
+            None => return true,
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return false,
         }
     }
 }
@@ -227,23 +248,21 @@ async fn read(
     program: &str,
     container: &Container,
 ) -> Result<i32, Error> {
-    let mut pieces = sentinel.push(early);
+    let mut piece = sentinel.push(early);
     loop {
-        for piece in pieces {
-            if !piece.is_empty() {
-                driver.output.send(Item::Data(piece)).await.map_err(|_| Error::Aborted)?;
-            }
+        if !piece.is_empty() {
+            driver.output.send(Item::Data(piece)).await.map_err(|_| Error::Aborted)?;
         }
         if let Some(code) = sentinel.exit_code() {
             return Ok(code);
         }
-        pieces = match output.next().await {
+        piece = match output.next().await {
             Some(Ok(LogOutput::StdOut { message })) => sentinel.push(message),
             Some(Ok(LogOutput::StdErr { message })) => {
                 driver.push_stderr(&message);
-                Default::default()
+                Bytes::new()
             }
-            Some(Ok(LogOutput::StdIn { .. })) => Default::default(),
+            Some(Ok(LogOutput::StdIn { .. })) => Bytes::new(),
             // Without a terminal this is what the library makes of a frame that was cut or is no frame.
             Some(Ok(LogOutput::Console { .. })) => return Err(Error::CorruptFrame { program: program.to_owned() }),
             Some(Err(error)) => return Err(broken(container, &error).into()),
@@ -289,6 +308,10 @@ async fn read_header(
 
 async fn why_no_header(engine: &Engine, container: &Container, id: &str, words: &str) -> Error {
     let name = container.name.clone();
+    // A container that was being stopped when it was asked.
+    if words.contains("stopped state") || words.contains("not running") {
+        return EngineError::NotRunning { container: name }.into();
+    }
     let deadline = Instant::now() + SETTLE;
     let mut code = None;
     while code.is_none() && Instant::now() < deadline && !error::is_runtime_refusal(words) {
@@ -341,19 +364,6 @@ async fn exit_code_now(engine: &Engine, id: &str) -> Result<Option<i32>, EngineE
     let about = engine.ask("GET /exec/{id}/json", engine.docker().inspect_exec(id)).await?;
     let code = about.exit_code.filter(|_| about.running != Some(true));
     Ok(code.map(|code| i32::try_from(code).unwrap_or(i32::MAX)))
-}
-
-/// Whether the exec has ended within `time`. An exec that the engine does not know is gone.
-async fn gone_within(engine: &Engine, id: &str, time: Duration) -> bool {
-    let deadline = Instant::now() + time;
-    while Instant::now() < deadline {
-        match engine.ask("GET /exec/{id}/json", engine.docker().inspect_exec(id)).await {
-            Ok(about) if about.running == Some(true) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Ok(_) | Err(EngineError::Refused { status: 404, .. }) => return true,
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    }
-    false
 }
 
 fn lost_tail(program: &str, driver: &Driver) -> Error {

@@ -343,3 +343,41 @@ fn is_full_id(text: &str) -> bool {
 fn is_hex(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = "6c605d0898b66dd9757a4f66f3123174a1b2c3d4e5f60718293a4b5c6d7e8f90";
+
+    #[test]
+    fn the_own_id_is_read_from_the_mounts_of_a_container() {
+        let line = |root: &str, point: &str| format!("611 590 254:0 {root} {point} rw,relatime - ext4 /dev/vda rw\n");
+        let inside = line("/", "/") + &line(&format!("/var/lib/docker/containers/{FULL}/hostname"), "/etc/hostname");
+        assert_eq!(id_in_mounts(&inside).as_deref(), Some(FULL));
+        let host = line("/", &format!("/var/lib/docker/containers/{FULL}/mounts/shm")) + &line("/", "/etc/hostname");
+        assert_eq!(id_in_mounts(&host), None);
+        assert_eq!(id_in_mounts("cut short"), None);
+    }
+
+    #[test]
+    fn the_own_id_is_read_from_the_control_groups() {
+        assert_eq!(id_in_cgroup(&format!("12:memory:/docker/{FULL}\n")).as_deref(), Some(FULL));
+        let systemd = format!("0::/system.slice/docker-{FULL}.scope\n");
+        assert_eq!(id_in_cgroup(&systemd).as_deref(), Some(FULL));
+        assert_eq!(id_in_cgroup("0::/\n"), None);
+    }
+
+    #[test]
+    fn a_host_name_counts_only_where_it_looks_like_an_id() {
+        assert_eq!(id_as_hostname("6c605d0898b6\n").as_deref(), Some("6c605d0898b6"));
+        assert_eq!(id_as_hostname("db\n"), None);
+        assert_eq!(id_as_hostname("sidecar-host\n"), None);
+    }
+
+    #[test]
+    fn names_made_by_links_are_not_the_own_name() {
+        assert_eq!(shortest_name(&["/web/db".to_owned(), "/shop-db-1".to_owned()]), "shop-db-1");
+        assert_eq!(shortest_name(&[]), "");
+    }
+}

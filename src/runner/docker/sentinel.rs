@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
-/// `\n`, nonce, space, three digits, `\n`.
-const SENTINEL: usize = 1 + 32 + 1 + 3 + 1;
+/// Nonce, space, three digits, `\n`.
+const SENTINEL: usize = 32 + 1 + 3 + 1;
 
 /// Longer first lines are no first lines.
 const HEADER: usize = 4096;
@@ -88,7 +88,7 @@ fn parse_header(nonce: &Nonce, line: &[u8]) -> Option<Pids> {
     words.next().is_none().then_some(pids)
 }
 
-/// Holds back as many bytes as a sentinel has, until more come: what is held when the program is done is the sentinel.
+/// Holds back what may be the beginning of the sentinel, and nothing else: a line reaches its reader at once.
 #[derive(Debug)]
 pub struct Sentinel {
     nonce: Nonce,
@@ -102,33 +102,40 @@ impl Sentinel {
         Self { nonce, held: Bytes::new() }
     }
 
-    /// Takes in bytes, gives out (in at most two pieces) those that can no longer be part of the sentinel.
-    pub fn push(&mut self, bytes: Bytes) -> [Bytes; 2] {
-        if bytes.len() >= SENTINEL {
-            let sure = bytes.len() - SENTINEL;
-            let before = std::mem::replace(&mut self.held, bytes.slice(sure..));
-            return [before, bytes.slice(..sure)];
-        }
-        let mut joined = BytesMut::with_capacity(self.held.len() + bytes.len());
-        joined.extend_from_slice(&self.held);
-        joined.extend_from_slice(&bytes);
-        let mut joined = joined.freeze();
-        let sure = joined.split_to(joined.len().saturating_sub(SENTINEL));
-        self.held = joined;
-        [sure, Bytes::new()]
+    /// Takes in bytes, gives out those that cannot be part of the sentinel.
+    pub fn push(&mut self, bytes: Bytes) -> Bytes {
+        let mut sure = if self.held.is_empty() { bytes } else { join(&self.held, &bytes) };
+        let from = sure.len().saturating_sub(SENTINEL);
+        let cut = (from..sure.len()).find(|at| self.may_begin(&sure[*at..])).unwrap_or(sure.len());
+        self.held = sure.split_off(cut);
+        sure
     }
 
-    /// The exit code, when what is held is the sentinel.
+    /// The exit code, when what is held is the whole sentinel.
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
-        let held = self.held.strip_prefix(b"\n")?.strip_suffix(b"\n")?;
-        let code = held.strip_prefix(self.nonce.as_str().as_bytes())?.strip_prefix(b" ")?;
-        let digits = code.len() == 3 && code.iter().all(u8::is_ascii_digit);
-        if !digits {
+        if self.held.len() != SENTINEL {
             return None;
         }
-        std::str::from_utf8(code).ok()?.parse().ok()
+        std::str::from_utf8(&self.held[SENTINEL - 4..SENTINEL - 1]).ok()?.parse().ok()
     }
+
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        let nonce = self.nonce.as_str().as_bytes();
+        bytes.iter().enumerate().all(|(at, byte)| match at {
+            0..32 => nonce.get(at) == Some(byte),
+            32 => *byte == b' ',
+            33..36 => byte.is_ascii_digit(),
+            _ => *byte == b'\n',
+        })
+    }
+}
+
+fn join(first: &[u8], second: &[u8]) -> Bytes {
+    let mut joined = BytesMut::with_capacity(first.len() + second.len());
+    joined.extend_from_slice(first);
+    joined.extend_from_slice(second);
+    joined.freeze()
 }
 
 #[cfg(test)]
@@ -147,9 +154,9 @@ mod tests {
         let mut rest = Bytes::copy_from_slice(stream);
         for cut in cuts {
             let piece = rest.split_to((*cut).min(rest.len()));
-            sentinel.push(piece).iter().for_each(|piece| out.extend_from_slice(piece));
+            out.extend_from_slice(&sentinel.push(piece));
         }
-        sentinel.push(rest).iter().for_each(|piece| out.extend_from_slice(piece));
+        out.extend_from_slice(&sentinel.push(rest));
         (out, sentinel.exit_code())
     }
 
@@ -161,21 +168,33 @@ mod tests {
             code in 0_i32..256,
         ) {
             let mut stream = body.clone();
-            stream.extend_from_slice(format!("\n{} {code:03}\n", nonce().as_str()).as_bytes());
+            stream.extend_from_slice(format!("{} {code:03}\n", nonce().as_str()).as_bytes());
             prop_assert_eq!(run(&stream, &cuts), (body, Some(code)));
         }
 
         #[test]
         fn fault_19_a_stream_cut_anywhere_has_no_exit_code(lost in 1_usize..60) {
-            let stream = format!("some rows of text, more than enough\n{} 000\n", nonce().as_str());
+            let stream = format!("some rows of text, more than enough{} 000\n", nonce().as_str());
             let kept = stream.len().saturating_sub(lost);
             prop_assert_eq!(run(&stream.as_bytes()[..kept], &[]).1, None);
         }
     }
 
     #[test]
+    fn what_only_looks_like_a_sentinel_is_output() {
+        let almost = ["0123", "0123456789abcdef0123456789abcdef 0x0\n", "0123456789abcdef0123456789abcdef 0000"];
+        for text in almost {
+            let stream = format!("{text}{text}|{} 007\n", nonce().as_str());
+            let cuts: Vec<usize> = vec![1; stream.len()];
+            assert_eq!(run(stream.as_bytes(), &cuts), (format!("{text}{text}|").into_bytes(), Some(7)));
+        }
+        let mut sentinel = Sentinel::new(nonce());
+        assert_eq!(sentinel.push(Bytes::from_static(b"a line\n")), "a line\n");
+    }
+
+    #[test]
     fn bytes_after_the_sentinel_take_its_meaning_away() {
-        let stream = format!("x\n{} 000\ny", nonce().as_str());
+        let stream = format!("x{} 000\ny", nonce().as_str());
         assert_eq!(run(stream.as_bytes(), &[]).1, None);
     }
 

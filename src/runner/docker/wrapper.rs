@@ -38,7 +38,7 @@ while kill -0 "$p" && [ "$i" -lt 50 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
     };
 }
 
-/// `amarre NONCE PROGRAM…`, no input.
+/// `amarre NONCE PROGRAM…`, no input. Once the program is reaped nobody watches any more: its id may be another's.
 pub const PLAIN: &str = concat!(
     "n=$1; shift; exec 3<&0 </dev/null\n",
     launch!(),
@@ -47,22 +47,23 @@ pub const PLAIN: &str = concat!(
 ",
     end!(),
     r#"exit 0 ) >/dev/null 2>&1 & w=$!
-wait "$p"; r=$?
-printf '\n%s %03d\n' "$n" "$r"
-exec >/dev/null 2>&1
-wait "$w"; exit 0"#
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
+printf '%s %03d\n' "$n" "$r"
+read -r a <&3; exit 0"#
 );
 
-/// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it.
+/// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it; the last nap outlives
+/// it, but holds no pipe that the engine would wait for.
 pub const FED: &str = concat!(
     "n=$1; shift; exec 3<&0 </dev/null\n",
     launch!(),
     r#" <&3 3<&- & p=$!
 exec 3<&-
-wait "$p"; r=$?
+wait "$p" 2>/dev/null; r=$?
 trap 'exit 0' TERM
-printf '\n%s %03d\n' "$n" "$r"
-while :; do sleep 1 & wait "$!"; done"#
+printf '%s %03d\n' "$n" "$r"
+while :; do sleep 1 >/dev/null 2>&1 & wait "$!"; done"#
 );
 
 /// `amarre`: reads `PROGRAM-ID WRAPPER-ID`, then `end` or end of file.
@@ -77,8 +78,15 @@ kill -TERM "$w"
 exit 0"#
 );
 
-/// `amarre PROGRAM-ID WRAPPER-ID`: where the switch did not work (a proxy that keeps connections open).
-pub const KILL: &str = r#"kill -KILL "$1"; sleep 1; kill -TERM "$2"; exit 0"#;
+/// `amarre PROGRAM-ID WRAPPER-ID`: waits for the dead man's switch to have worked, and where it did not (a proxy
+/// that keeps connections open) does its work. While the wrapper lives the program's id is nobody else's.
+pub const SEE_TO_IT: &str = r#"i=0
+while kill -0 "$2" && [ "$i" -lt 60 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
+kill -0 "$2" && kill -KILL "$1" && sleep 1 && kill -TERM "$2"
+exit 0"#;
 
 /// What the client says when it has read everything.
 pub const FAREWELL: &[u8] = b"end\n";
+
+/// What it says when the program shall end now. (Any word but `end` would do, and so would silence.)
+pub const STOP: &[u8] = b"stop\n";
