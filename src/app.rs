@@ -350,7 +350,40 @@ impl App {
         Ok(operations::recover::expire_old(&context).await?)
     }
 
-    pub(crate) fn warn(&self, text: impl Into<String>) {
+    /// Who is at work on this directory, for people.
+    #[must_use]
+    pub fn holder(&self) -> Option<String> {
+        let holder = process::lock::RunLock::holder(&self.settings.backup_dir).ok()??;
+        Some(holder.map_or_else(String::new, |h| format!("{} (pid {}, {}, {})", h.run, h.pid, h.host, h.since)))
+    }
+
+    /// Highest resident memory of this process so far, bytes.
+    #[must_use]
+    pub fn peak_memory() -> u64 {
+        process::peak_rss_bytes()
+    }
+
+    /// Says loudly what makes backups less than they seem: a directory that goes with the container (fault 6), or that
+    /// everybody can look into (fault 7).
+    pub fn before_backup(&self) {
+        let dir = &self.settings.backup_dir;
+        let Ok(facts) = LocalStore::open(dir).and_then(|store| store.facts()) else { return };
+        let shown = escape(&dir.display().to_string());
+        if self.settings.in_container && !facts.is_on_mount() {
+            self.warn(t!("doctor.no_mount", dir = shown));
+            self.note(t!("common.hint", text = t!("doctor.no_mount_fix", dir = shown)));
+        }
+        if facts.is_open_to_all() {
+            self.warn(t!("doctor.directory_open", dir = shown));
+        }
+    }
+
+    fn note(&self, text: impl Into<String>) {
+        self.observer.event(Event::Note(text.into()));
+    }
+
+    /// Says loudly.
+    pub fn warn(&self, text: impl Into<String>) {
         self.observer.event(Event::Warning(text.into()));
     }
 

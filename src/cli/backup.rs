@@ -1,13 +1,91 @@
-//! `amarre backup`.
+//! `amarre backup`: one backup now.
 
-use crate::cli::Context;
+use rust_i18n::t;
+use serde_json::json;
+
+use crate::app::record;
 use crate::cli::args::BackupArgs;
+use crate::cli::{Context, upload_unavailable};
+use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Failure};
+use crate::operations::backup::Made;
 
 /// Runs the command.
 ///
 /// # Errors
 /// What ended it.
-pub async fn run(_context: &Context, _args: &BackupArgs) -> Result<Exit, Failure> {
-    Err(Failure { message: "'backup' is still to come".to_owned(), hint: None, exit: Exit::Failed })
+pub async fn run(context: &Context, args: &BackupArgs) -> Result<Exit, Failure> {
+    if args.upload_s3 && context.settings.s3.bucket.is_none() {
+        return Err(upload_unavailable());
+    }
+    let app = context.app("backup");
+    app.before_backup();
+    let made = record::backup(&app).await?;
+    for line in summary(context, &made) {
+        tracing::info!("{line}");
+    }
+    let exit = if context.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done };
+    if args.json {
+        context.output.json(&report(&made, exit))?;
+    }
+    if exit == Exit::Partial {
+        let bucket = context.settings.s3.bucket.as_deref().unwrap_or_default();
+        context.output.warning(&t!("app.s3_later", bucket = escape(bucket)), Some(&t!("app.s3_later_hint")));
+    }
+    Ok(exit)
+}
+
+/// What a run tells at its end: what was made, and the three lines where it lies and what is kept.
+pub fn summary(context: &Context, made: &Made) -> Vec<String> {
+    let m = &made.manifest;
+    let seconds = (m.finished_at - m.started_at).num_milliseconds() as f64 / 1000.0;
+    let path = context.settings.backup_dir.join(&m.file);
+    let mut lines = vec![
+        t!(
+            "cmd.backup.done",
+            file = m.file,
+            size = bytes(m.stored.bytes),
+            seconds = format!("{seconds:.1}"),
+            lane = m.lane,
+            rows = m.content.rows(),
+            tables = m.content.tables.len()
+        )
+        .into_owned(),
+        t!("cmd.backup.memory", size = bytes(m.peak_rss_bytes)).into_owned(),
+        t!("cmd.backup.local", path = escape(&path.display().to_string())).into_owned(),
+        match context.settings.s3.bucket {
+            Some(_) => t!("cmd.backup.remote_missing").into_owned(),
+            None => t!("cmd.backup.remote_none").into_owned(),
+        },
+    ];
+    if let Some(plan) = &made.pruned {
+        let removed = plan.deletions().count();
+        let kept = plan.decisions.len() - removed;
+        lines.push(t!("cmd.backup.kept", kept = kept, removed = removed).into_owned());
+    }
+    lines
+}
+
+fn report(made: &Made, exit: Exit) -> serde_json::Value {
+    let m = &made.manifest;
+    let removed: Vec<&str> = made.pruned.iter().flat_map(|plan| plan.deletions()).collect();
+    json!({
+        "format": 1,
+        "exit": exit as u8,
+        "outcome": if exit == Exit::Done { "done" } else { "partial" },
+        "id": m.id,
+        "file": m.file,
+        "database": m.database.name,
+        "started_at": m.started_at,
+        "finished_at": m.finished_at,
+        "lane": m.lane,
+        "stored": m.stored,
+        "plain": m.plain,
+        "tables": m.content.tables.len(),
+        "rows": m.content.rows(),
+        "degraded": m.warnings,
+        "suspicious": m.suspicious,
+        "peak_rss_bytes": m.peak_rss_bytes,
+        "removed": removed,
+    })
 }

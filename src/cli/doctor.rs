@@ -1,5 +1,9 @@
-//! `amarre doctor`.
+//! `amarre doctor`: checks that a backup and a restore would work, and says how to mend what would not.
 
+use rust_i18n::t;
+use serde_json::json;
+
+use crate::app::doctor::{self, Verdict};
 use crate::cli::Context;
 use crate::cli::args::JsonArgs;
 use crate::error::{Exit, Failure};
@@ -7,7 +11,27 @@ use crate::error::{Exit, Failure};
 /// Runs the command.
 ///
 /// # Errors
-/// What ended it.
-pub async fn run(_context: &Context, _args: &JsonArgs) -> Result<Exit, Failure> {
-    Err(Failure { message: "'doctor' is still to come".to_owned(), hint: None, exit: Exit::Failed })
+/// When its output cannot be written.
+pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
+    let checks = doctor::examine(&context.app("doctor")).await;
+    let count = |verdict: Verdict| checks.iter().filter(|c| c.verdict == verdict).count();
+    let (ok, warnings, failures) = (count(Verdict::Ok), count(Verdict::Warning), count(Verdict::Failure));
+    if args.json {
+        let counts = json!({ "ok": ok, "warnings": warnings, "failures": failures });
+        context.output.json(&json!({ "format": 1, "checks": checks, "counts": counts }))?;
+    } else {
+        for check in &checks {
+            let verdict = match check.verdict {
+                Verdict::Ok => t!("doctor.verdict.ok"),
+                Verdict::Warning => t!("doctor.verdict.warning"),
+                Verdict::Failure => t!("doctor.verdict.failure"),
+            };
+            context.output.data(&format!("{verdict:<13} {:<11} {}", check.name, check.seen))?;
+            if let Some(fix) = &check.fix {
+                context.output.data(&format!("{:<25} -> {fix}", ""))?;
+            }
+        }
+        context.output.data(&t!("doctor.counts", ok = ok, warnings = warnings, failures = failures))?;
+    }
+    Ok(if failures > 0 { Exit::Failed } else { Exit::Done })
 }

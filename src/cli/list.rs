@@ -1,13 +1,99 @@
-//! `amarre list`.
+//! `amarre list`: what there is, and how far it is proven.
 
-use crate::cli::Context;
+use chrono::{DateTime, Utc};
+use rust_i18n::t;
+use serde_json::json;
+
 use crate::cli::args::JsonArgs;
+use crate::cli::{Context, output};
+use crate::domain::catalogue::{Entry, State};
+use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
+use crate::operations::catalogue;
 
 /// Runs the command.
 ///
 /// # Errors
 /// What ended it.
-pub async fn run(_context: &Context, _args: &JsonArgs) -> Result<Exit, Failure> {
-    Err(Failure { message: "'list' is still to come".to_owned(), hint: None, exit: Exit::Failed })
+pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
+    let app = context.app("list");
+    let operations = app.context().await?;
+    let catalogue = catalogue::load(&operations).await?;
+    if args.json {
+        let entries: Vec<_> = catalogue.entries().iter().map(as_json).collect();
+        let place = operations.store.place();
+        context.output.json(&json!({ "format": 1, "place": place, "backups": entries }))?;
+        return Ok(Exit::Done);
+    }
+    if catalogue.entries().is_empty() {
+        context.output.message(&t!("cmd.list.empty", place = escape(&operations.store.place())));
+        return Ok(Exit::Done);
+    }
+    let now = context.clock.now();
+    let rows: Vec<Vec<String>> = catalogue.entries().iter().map(|entry| row(entry, now)).collect();
+    let headers = ["name", "age", "size", "rows", "tables", "state"].map(|key| t!(format!("cmd.list.{key}")));
+    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))?;
+    Ok(Exit::Done)
+}
+
+fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<String> {
+    let manifest = entry.manifest.as_ref();
+    let or_unknown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
+    vec![
+        // What comes after the date is the same for all: the beginning of a name is enough wherever one is asked for.
+        entry.file.strip_suffix(".sql.gz").unwrap_or(&entry.file).to_owned(),
+        age(now - entry.date),
+        bytes(entry.bytes),
+        or_unknown(manifest.map(|m| m.content.rows())),
+        or_unknown(manifest.map(|m| m.content.tables.len() as u64)),
+        state(entry),
+    ]
+}
+
+fn state(entry: &Entry) -> String {
+    let mut words = vec![match &entry.state {
+        State::Verified { .. } => t!("cmd.list.verified").into_owned(),
+        State::Committed => t!("cmd.list.committed").into_owned(),
+        State::Unproven => t!("cmd.list.unproven").into_owned(),
+        State::SetAside(reason) => t!("cmd.list.set_aside", reason = reason).into_owned(),
+    }];
+    if let Some(manifest) = &entry.manifest {
+        if !manifest.warnings.is_empty() {
+            words.push(t!("cmd.list.degraded").into_owned());
+        }
+        if !manifest.suspicious.is_empty() {
+            words.push(t!("cmd.list.suspicious").into_owned());
+        }
+        if !entry.own {
+            words.push(t!("cmd.list.other", name = manifest.installation).into_owned());
+        }
+    }
+    words.join(", ")
+}
+
+fn as_json(entry: &Entry) -> serde_json::Value {
+    let manifest = entry.manifest.as_ref();
+    let (state, reason, verified_at) = match &entry.state {
+        State::Verified { at } => ("verified", None, Some(*at)),
+        State::Committed => ("committed", None, None),
+        State::Unproven => ("unproven", None, None),
+        State::SetAside(reason) => ("set_aside", Some(reason.to_string()), None),
+    };
+    json!({
+        "file": entry.file,
+        "id": manifest.map(|m| &m.id),
+        "kind": entry.kind,
+        "date": entry.date,
+        "bytes": entry.bytes,
+        "plain_bytes": manifest.map(|m| m.plain.bytes),
+        "rows": manifest.map(|m| m.content.rows()),
+        "tables": manifest.map(|m| m.content.tables.len()),
+        "state": state,
+        "reason": reason,
+        "verified_at": verified_at,
+        "degraded": manifest.map(|m| &m.warnings),
+        "suspicious": manifest.map(|m| &m.suspicious),
+        "installation": manifest.map(|m| &m.installation),
+        "own": entry.own,
+    })
 }

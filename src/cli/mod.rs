@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rust_i18n::t;
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
+use crate::app::{self, App};
 use crate::domain::clock::Clock;
 use crate::error::{Exit, Explain, Failure};
 use crate::settings::{Environment, Language, Problems, Settings, Sources};
@@ -50,6 +50,29 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// The installation of the settings; `work` is what its lock says.
+    #[must_use]
+    pub fn app(&self, work: &'static str) -> App {
+        App {
+            settings: Arc::new(self.settings.clone()),
+            observer: Arc::new(observer::Progress::new(self.output.is_quiet())),
+            cancel: self.cancel.clone(),
+            clock: Arc::clone(&self.clock),
+            work,
+        }
+    }
+}
+
+/// This version has no second place for backups.
+fn upload_unavailable() -> Failure {
+    Failure {
+        message: t!("cmd.upload_unavailable").into_owned(),
+        hint: Some(t!("app.s3_later_hint").into_owned()),
+        exit: Exit::Usage,
+    }
 }
 
 /// The whole program: what `main` returns.

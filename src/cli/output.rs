@@ -85,6 +85,11 @@ impl Output {
         }
     }
 
+    /// What will be done, before somebody confirms it: shown also when quiet.
+    pub fn plan(&self, text: &str) {
+        self.to_stderr(&one_line(text));
+    }
+
     /// Something to look at, and what to do about it.
     pub fn warning(&self, text: &str, hint: Option<&str>) {
         const YELLOW: &str = "33";

@@ -1,14 +1,258 @@
-//! `amarre restore`.
+//! `amarre restore`: shows what will happen, asks for `OUI`, does it, and shows what came of it.
 
-use crate::cli::Context;
-use crate::cli::args::RestoreArgs;
+use chrono::{DateTime, Utc};
+use rust_i18n::t;
+use serde_json::json;
+
+use crate::app::App;
+use crate::app::record::Record;
+use crate::cli::args::{RestoreArgs, Source as Wanted};
+use crate::cli::{Context, output, prompt, upload_unavailable};
+use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
+use crate::journal::RunKind;
+use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
+use crate::operations;
+
+/// The scripts' rule: a restore over ten minutes is looked into.
+const SLOW_SECONDS: i64 = 600;
 
 /// Runs the command.
 ///
 /// # Errors
 /// What ended it.
-pub async fn run(_context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let _source = args.source()?;
-    Err(Failure { message: "'restore' is still to come".to_owned(), hint: None, exit: Exit::Failed })
+pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let app = context.app("restore");
+    let source = match args.source()? {
+        Wanted::Undo => return undo(context, &app, args).await,
+        Wanted::Bucket(_) => return Err(upload_unavailable()),
+        Wanted::Latest => Source::Latest,
+        Wanted::File(file) => app.source(&file)?,
+    };
+    named_right(context, args)?;
+    let request = Request { source, into: args.into.clone(), drop_old: args.no_keep_old };
+    let operations = app.context().await?;
+    // What a dead run left is mended first, where nobody is at work: the plan is about what holds after that.
+    drop(app.lock(&operations).await?);
+    let plan = restore::plan(&operations, request).await?;
+    show_plan(context, &plan);
+    if args.dry_run {
+        if args.json {
+            context.output.json(&plan_json(&plan))?;
+        }
+        context.output.message(&t!("cmd.restore.dry"));
+        return Ok(Exit::Done);
+    }
+    // Beside the live database nothing is replaced, so nothing is asked.
+    if plan.request.into.is_none() {
+        confirm(context, args).await?;
+    }
+    let record = Record::begin(&app, RunKind::Restore);
+    let result = execute(&app, &operations, &plan).await;
+    let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
+    let about = plan.manifest.as_ref().map(|m| (m.file.clone(), m.stored.bytes));
+    record.end(&app, exit, about, result.as_ref().err());
+    show_result(context, args, &plan, &result?)?;
+    Ok(Exit::Done)
+}
+
+async fn execute(app: &App, operations: &operations::Context, plan: &Plan) -> Result<Restored, Failure> {
+    let _lock = app.lock(operations).await?;
+    Ok(restore::execute(operations, plan).await?)
+}
+
+/// `--yes-replace` must name the database: a script copied to another server must not replace what it does not mean.
+fn named_right(context: &Context, args: &RestoreArgs) -> Result<(), Failure> {
+    let database = &context.settings.database.name;
+    match &args.yes_replace {
+        Some(named) if named != database => Err(Failure {
+            message: t!("cmd.restore.wrong_database", named = escape(named), database = escape(database)).into_owned(),
+            hint: Some(t!("cmd.restore.wrong_database_hint", database = escape(database)).into_owned()),
+            exit: Exit::NotConfirmed,
+        }),
+        _ => Ok(()),
+    }
+}
+
+async fn confirm(context: &Context, args: &RestoreArgs) -> Result<(), Failure> {
+    if args.yes_replace.is_some() {
+        return Ok(());
+    }
+    Ok(prompt::confirm(&context.output, context.settings.prompt_timeout, &context.cancel).await?)
+}
+
+fn show_plan(context: &Context, plan: &Plan) {
+    let database = escape(&plan.database);
+    let say = |text: &str| context.output.plan(text);
+    match &plan.request.into {
+        Some(into) => say(&t!("cmd.restore.title_into", into = escape(into), database = database)),
+        None => say(&t!("cmd.restore.title", database = database)),
+    }
+    let content = &plan.proof.scan.content;
+    let (file, date) = (escape(&plan.file), local(context, plan.date));
+    say(&t!("cmd.restore.backup", file = file, date = date, age = age(context.clock.now() - plan.date)));
+    let version = plan.manifest.as_ref().map(|m| m.server_version.clone()).or_else(|| plan.proof.scan.server_version.clone());
+    let rows = content.rows() + content.inserts.values().sum::<u64>();
+    let tables = content.tables.len() + content.inserts.len();
+    let (size, version) = (bytes(plan.proof.plain.bytes), escape(version.as_deref().unwrap_or("?")));
+    say(&t!("cmd.restore.holds", rows = rows, tables = tables, size = size, version = version));
+    say(&match plan.manifest {
+        Some(_) => t!("cmd.restore.proof_equal"),
+        None => t!("cmd.restore.proof_whole"),
+    });
+    if plan.request.into.is_none() {
+        show_replacing(context, plan, &say);
+    }
+    if let Some(owner) = &plan.adopt {
+        say(&format!("- {}", t!("cmd.restore.adopts", owner = escape(owner))));
+    }
+    for notice in &plan.notices {
+        say(&format!("- {notice}"));
+    }
+}
+
+fn show_replacing(context: &Context, plan: &Plan, say: &dyn Fn(&str)) {
+    let database = escape(&plan.database);
+    let Some(live) = &plan.live else {
+        say(&t!("cmd.restore.replaces_none", database = database));
+        return;
+    };
+    let (rows, tables, size) = (live.rows_estimate, live.tables, bytes(live.record.size_bytes));
+    say(&t!("cmd.restore.replaces", database = database, rows = rows, tables = tables, size = size));
+    say(&format!("- {}", t!("cmd.restore.steps")));
+    let hours = context.settings.retention.undo.as_secs() / 3600;
+    say(&format!("- {}", match plan.request.drop_old {
+        true => t!("cmd.restore.drops"),
+        false => t!("cmd.restore.keeps", hours = hours),
+    }));
+    say(&format!("- {}", t!("cmd.restore.writes")));
+}
+
+fn show_result(context: &Context, args: &RestoreArgs, plan: &Plan, restored: &Restored) -> Result<(), Failure> {
+    if args.json {
+        return context.output.json(&result_json(plan, restored));
+    }
+    let count = |rows: Option<u64>| rows.map_or_else(|| "-".to_owned(), |r| r.to_string());
+    let rows: Vec<Vec<String>> = restored
+        .comparison
+        .tables
+        .iter()
+        .map(|line| {
+            let verdict = if line.equal { t!("cmd.restore.equal") } else { t!("cmd.restore.different") };
+            vec![line.name.clone(), count(line.expected_rows), count(line.found_rows), verdict.into_owned()]
+        })
+        .collect();
+    let headers = ["table", "in_backup", "restored", "digest"].map(|key| t!(format!("cmd.restore.{key}")));
+    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))?;
+    for notice in &restored.comparison.notices {
+        context.output.message(&t!("cmd.restore.notice", text = notice));
+    }
+    let content = &plan.proof.scan.content;
+    let took = restored.took.num_milliseconds() as f64 / 1000.0;
+    let mut lines = vec![
+        t!(
+            "cmd.restore.done",
+            database = escape(&restored.database),
+            file = escape(&plan.file),
+            rows = content.rows(),
+            tables = content.tables.len(),
+            seconds = format!("{took:.1}")
+        )
+        .into_owned(),
+    ];
+    if let Some(safety) = &restored.safety {
+        lines.push(t!("cmd.restore.safety", file = safety.file).into_owned());
+    }
+    if let Some((old, until)) = &restored.old {
+        lines.push(t!("cmd.restore.old", old = escape(old), until = local(context, *until)).into_owned());
+    }
+    lines.push(t!("cmd.backup.memory", size = bytes(App::peak_memory())).into_owned());
+    for line in lines {
+        tracing::info!("{line}");
+    }
+    if restored.took.num_seconds() > SLOW_SECONDS {
+        context.output.warning(&t!("cmd.restore.slow"), None);
+    }
+    Ok(())
+}
+
+async fn undo(context: &Context, app: &App, args: &RestoreArgs) -> Result<Exit, Failure> {
+    named_right(context, args)?;
+    let operations = app.context().await?;
+    drop(app.lock(&operations).await?);
+    let plan = restore::plan_undo(&operations).await?;
+    show_undo(context, &plan);
+    if args.dry_run {
+        context.output.message(&t!("cmd.restore.dry"));
+        return Ok(Exit::Done);
+    }
+    confirm(context, args).await?;
+    let record = Record::begin(app, RunKind::Undo);
+    let result = async {
+        let _lock = app.lock(&operations).await?;
+        Ok::<_, Failure>(restore::undo(&operations, &plan).await?)
+    }
+    .await;
+    let exit = result.as_ref().map_or_else(|failure: &Failure| failure.exit, |_| Exit::Done);
+    record.end(app, exit, None, result.as_ref().err());
+    let undone = result?;
+    let (aside, until) = (&undone.aside.0, undone.aside.1);
+    if args.json {
+        context.output.json(&json!({ "format": 1, "database": undone.database, "aside": aside, "until": until }))?;
+    }
+    let (database, aside) = (escape(&undone.database), escape(aside));
+    tracing::info!("{}", t!("cmd.restore.undone", database = database, aside = aside, until = local(context, until)));
+    Ok(Exit::Done)
+}
+
+fn show_undo(context: &Context, plan: &UndoPlan) {
+    context.output.plan(&t!(
+        "cmd.restore.undo_plan",
+        back = escape(&plan.back.name),
+        date = local(context, plan.back.mark.at),
+        database = escape(&plan.database),
+        rows = plan.live.rows_estimate,
+        hours = context.settings.retention.undo.as_secs() / 3600
+    ));
+}
+
+fn local(context: &Context, time: DateTime<Utc>) -> String {
+    time.with_timezone(&context.settings.zone).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn plan_json(plan: &Plan) -> serde_json::Value {
+    json!({
+        "format": 1,
+        "dry_run": true,
+        "database": plan.database,
+        "into": plan.request.into,
+        "file": plan.file,
+        "date": plan.date,
+        "proven": plan.manifest.is_some(),
+        "rows": plan.proof.scan.content.rows(),
+        "tables": plan.proof.scan.content.tables.len(),
+        "notices": plan.notices,
+    })
+}
+
+fn result_json(plan: &Plan, restored: &Restored) -> serde_json::Value {
+    let tables: Vec<_> = restored
+        .comparison
+        .tables
+        .iter()
+        .map(|t| json!({ "table": t.name, "in_backup": t.expected_rows, "restored": t.found_rows, "equal": t.equal }))
+        .collect();
+    json!({
+        "format": 1,
+        "exit": 0,
+        "run": restored.run,
+        "database": restored.database,
+        "file": plan.file,
+        "tables": tables,
+        "notices": restored.comparison.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "safety": restored.safety.as_ref().map(|m| &m.file),
+        "old": restored.old.as_ref().map(|(name, until)| json!({ "database": name, "until": until })),
+        "seconds": restored.took.num_milliseconds() as f64 / 1000.0,
+        "peak_rss_bytes": App::peak_memory(),
+    })
 }
