@@ -76,7 +76,8 @@ fn nonce() -> String {
 /// `psql (PostgreSQL) 16.10 (Debian …)`: the first minors that know `\restrict` (CVE-2025-8714).
 fn knows_restrict(version: &str) -> bool {
     let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    let mut parts = number.unwrap_or_default().split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
+    let mut parts =
+        number.unwrap_or_default().split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));
     let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     match major {
         13 => minor >= 22,

@@ -22,8 +22,7 @@ const QUOTED_LISTS: [&str; 6] = [
 
 impl Postgres {
     pub(super) async fn create_database(&self, name: &str, like: &DatabaseRecord, mark: &Mark) -> Result<(), Error> {
-        let script =
-            format!("create database {} template template0{};", identifier(name), locale_clause(like));
+        let script = format!("create database {} template template0{};", identifier(name), locale_clause(like));
         self.execute(Self::maintenance(name), &script).await?;
         self.write_mark(name, mark).await
     }
@@ -178,8 +177,7 @@ mod tests {
 
     #[test]
     fn lists_keep_their_own_quotes() {
-        let setting =
-            DatabaseSetting { role: None, name: "search_path".into(), value: "\"$user\", public".into() };
+        let setting = DatabaseSetting { role: None, name: "search_path".into(), value: "\"$user\", public".into() };
         assert_eq!(
             setting_script("\"d\"", &setting),
             "select pg_catalog.set_config('search_path', '\"$user\", public', false);\n\
