@@ -4,6 +4,7 @@ use std::io;
 
 use rust_i18n::t;
 
+use crate::domain::text::escape;
 use crate::dump::scan::End;
 use crate::error::{Exit, Explain};
 
@@ -73,19 +74,19 @@ pub enum Error {
         format: &'static str,
     },
     /// The file could not be read.
-    #[error("{}", t!("dump.read", cause = shown(&source.to_string())))]
+    #[error("{}", t!("dump.read", cause = escape(&source.to_string())))]
     Read {
         /// Why.
         source: io::Error,
     },
     /// The file could not be written.
-    #[error("{}", t!("dump.write", cause = shown(&source.to_string())))]
+    #[error("{}", t!("dump.write", cause = escape(&source.to_string())))]
     Write {
         /// Why.
         source: io::Error,
     },
     /// The system gives no thread.
-    #[error("{}", t!("dump.threads", cause = shown(&source.to_string())))]
+    #[error("{}", t!("dump.threads", cause = escape(&source.to_string())))]
     Threads {
         /// Why.
         source: io::Error,
@@ -125,16 +126,11 @@ impl Explain for Error {
 fn describe_end(end: &End) -> std::borrow::Cow<'static, str> {
     match end {
         End::Empty => t!("dump.end_empty"),
-        End::InData { table } => t!("dump.end_in_data", table = shown(table)),
+        End::InData { table } => t!("dump.end_in_data", table = escape(table)),
         End::InStatement { line } => t!("dump.end_in_statement", line = line),
         End::Complete | End::NoTrailer => t!("dump.end_no_trailer"),
         End::AfterTrailer { line } => t!("dump.end_after_trailer", line = line),
         End::Restricted => t!("dump.end_restricted"),
         End::Several => t!("dump.end_several"),
     }
-}
-
-/// Text of others, made harmless for a terminal: one line, no control characters.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -1,6 +1,10 @@
 //! The inspector: looks at a plain `pg_dump` as it goes by, and knows at the end what is in it, whether it is
 //! whole, and whether psql may be given it. Changes nothing, keeps nothing but counts and names.
 //!
+//! It follows psql, not the server, and takes every COPY to succeed: when the server refuses one, psql reads its
+//! rows as SQL and commands. So what is found here holds for a psql that stops at the first error
+//! (`ON_ERROR_STOP`), and for no other.
+//!
 //! The result does not depend on how the bytes are cut into chunks. Memory: the head of one statement
 //! ([`HEAD_LIMIT`](crate::dump::lexer::HEAD_LIMIT)), plus names of tables, sequences and schema entries.
 
@@ -146,6 +150,7 @@ impl Inspector {
         {
             self.event(event);
         }
+        self.watch_strings();
         self.end_entry();
         self.add_nul();
         if let Some(last) = self.scan.skip.last_mut() {
@@ -343,12 +348,19 @@ impl Inspector {
         self.act(meaning);
     }
 
-    fn watch_quoting(&mut self, meaning: &Meaning) {
-        let (line, first) = (self.line(), self.statement_line());
+    /// Strings of the statement that just ended, or that the input cut off.
+    fn watch_strings(&mut self) {
         let diverging = self.lexer.take_diverging();
+        let first = self.statement_line();
         let quoting = &mut self.quoting;
         quoting.diverged |= diverging;
         quoting.unsettled |= diverging && (!quoting.pinned || quoting.changed_on == Some(first));
+    }
+
+    fn watch_quoting(&mut self, meaning: &Meaning) {
+        self.watch_strings();
+        let line = self.line();
+        let quoting = &mut self.quoting;
         if let Meaning::StandardStrings(on) = meaning {
             quoting.pinned = true;
             quoting.standard = *on;

@@ -27,4 +27,6 @@ pub use scan::{End, FOREIGN_LIMIT, Foreign, SKIP_LIMIT, Scan, Why};
 pub use write::{DumpWriter, Options, Written};
 
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The way back: plain SQL out of a stored file, told by its first bytes; the proof that a file is whole; the
 //! chunks that a restore feeds to psql. All blocking. Where files lie is not known here.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -202,7 +203,7 @@ pub fn chunks<R: Read>(reader: R, skip: Vec<Range<u64>>) -> Result<Chunks<R>, Er
 /// Iterates over the SQL; see [`chunks`]. Ends after the first error.
 pub struct Chunks<R> {
     plain: PlainReader<R>,
-    skip: std::collections::VecDeque<Range<u64>>,
+    skip: VecDeque<Range<u64>>,
     offset: u64,
     ended: bool,
 }
@@ -247,20 +248,22 @@ impl<R: Read> Iterator for Chunks<R> {
 }
 
 /// Takes the ranges out of the bytes that lie at `start`; ranges that end within them are done with.
-fn cut(bytes: &mut Vec<u8>, start: u64, skip: &mut std::collections::VecDeque<Range<u64>>) {
+fn cut(bytes: &mut Vec<u8>, start: u64, skip: &mut VecDeque<Range<u64>>) {
     let end = start + bytes.len() as u64;
     // Offsets within `bytes`, so they fit.
     let within = |at: u64| usize::try_from(at.clamp(start, end) - start).unwrap_or(usize::MAX);
-    let mut gone = Vec::new();
+    let (mut kept, mut from) = (Vec::new(), 0);
     while let Some(range) = skip.front().filter(|range| range.start < end) {
-        gone.push(within(range.start)..within(range.end));
+        kept.extend_from_slice(&bytes[from..within(range.start).max(from)]);
+        from = within(range.end).max(from);
         if range.end > end {
             break;
         }
         skip.pop_front();
     }
-    for range in gone.into_iter().rev() {
-        bytes.drain(range);
+    if from > 0 {
+        kept.extend_from_slice(&bytes[from..]);
+        *bytes = kept;
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use rust_i18n::t;
 
 use crate::domain::content::{Content, Needs};
-use crate::dump::error::{Error, shown};
+use crate::domain::text::escape;
+use crate::dump::error::Error;
 use crate::dump::lexer::Doubt;
 
 /// How many finds of [`Scan::foreign`] are kept.
@@ -197,11 +198,11 @@ impl Foreign {
     #[must_use]
     pub fn describe(&self) -> String {
         let text = match self {
-            Self::Meta { text, .. } => t!("dump.foreign_meta", text = shown(text)),
-            Self::Connect { database, .. } => t!("dump.foreign_connect", database = shown(database)),
+            Self::Meta { text, .. } => t!("dump.foreign_meta", text = escape(text)),
+            Self::Connect { database, .. } => t!("dump.foreign_connect", database = escape(database)),
             Self::Program { .. } => t!("dump.foreign_program"),
             Self::ServerFile { .. } => t!("dump.foreign_server_file"),
-            Self::DatabaseStatement { text, .. } => t!("dump.foreign_database", text = shown(text)),
+            Self::DatabaseStatement { text, .. } => t!("dump.foreign_database", text = escape(text)),
             Self::Doubtful { why, .. } => why.describe(),
         };
         t!("dump.foreign_line", line = self.line(), text = text).into_owned()
