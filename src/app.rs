@@ -30,9 +30,11 @@ use crate::runner::{self, Runner};
 use crate::settings::{self, Environment, Settings};
 use crate::store::Store;
 use crate::store::local::LocalStore;
-use crate::supervisor::health::{self, Health, Seen};
+use crate::supervisor::health::{self, Seen};
 use crate::supervisor::state::{self, Refused, StateFile};
 use crate::supervisor::{Jobs, Outcome, Supervisor};
+
+pub use crate::supervisor::health::Health;
 
 pub mod doctor;
 pub mod record;

@@ -1,4 +1,5 @@
 //! Snapshots of every text of `dump`, in both languages.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Write as _;
 use std::io;

@@ -20,7 +20,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("journal", &["domain"]),
     ("settings", &["domain"]),
     ("process", &["domain"]),
-    ("operations", &["database", "domain", "dump", "journal", "store"]),
+    ("operations", &["database", "domain", "dump", "journal", "runner", "store"]),
     ("supervisor", &["domain", "operations", "process"]),
     (
         "app",
@@ -37,7 +37,7 @@ const PLAN: &[(&str, &[&str])] = &[
             "supervisor",
         ],
     ),
-    ("cli", &["app", "domain", "settings"]),
+    ("cli", &["app", "domain", "operations", "settings"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];

@@ -11,8 +11,10 @@ use super::App;
 use crate::domain::name::Kind;
 use crate::domain::run::RunId;
 use crate::error::{Exit, Failure};
-use crate::journal::{End, Journal, Outcome, RunKind};
+use crate::journal::{End, Journal};
 use crate::operations::backup::{self, Made};
+
+pub use crate::journal::{Outcome, Run, RunKind};
 
 /// Makes a backup of the settings' database, with the lock, and writes it into the journal.
 ///

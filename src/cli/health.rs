@@ -3,10 +3,10 @@
 use rust_i18n::t;
 use serde_json::json;
 
+use crate::app::Health;
 use crate::cli::Context;
 use crate::cli::args::JsonArgs;
 use crate::error::{Exit, Failure};
-use crate::supervisor::health::Health;
 
 /// Runs the command.
 ///

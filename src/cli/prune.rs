@@ -3,13 +3,12 @@
 use rust_i18n::t;
 use serde_json::json;
 
-use crate::app::record::Record;
+use crate::app::record::{Record, RunKind};
 use crate::cli::args::PruneArgs;
 use crate::cli::{Context, output};
 use crate::domain::retention::{Action, Plan};
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::journal::RunKind;
 use crate::operations::prune;
 
 /// Runs the command.

@@ -5,14 +5,13 @@ use rust_i18n::t;
 use serde_json::json;
 
 use crate::app::App;
-use crate::app::record::Record;
+use crate::app::record::{Record, RunKind};
 use crate::cli::args::{RestoreArgs, Source as Wanted};
 use crate::cli::{Context, output, prompt, upload_unavailable};
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
-use crate::journal::RunKind;
-use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
 use crate::operations;
+use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
 
 /// The scripts' rule: a restore over ten minutes is looked into.
 const SLOW_SECONDS: i64 = 600;
@@ -91,7 +90,8 @@ fn show_plan(context: &Context, plan: &Plan) {
     let content = &plan.proof.scan.content;
     let (file, date) = (escape(&plan.file), local(context, plan.date));
     say(&t!("cmd.restore.backup", file = file, date = date, age = age(context.clock.now() - plan.date)));
-    let version = plan.manifest.as_ref().map(|m| m.server_version.clone()).or_else(|| plan.proof.scan.server_version.clone());
+    let version =
+        plan.manifest.as_ref().map(|m| m.server_version.clone()).or_else(|| plan.proof.scan.server_version.clone());
     let rows = content.rows() + content.inserts.values().sum::<u64>();
     let tables = content.tables.len() + content.inserts.len();
     let (size, version) = (bytes(plan.proof.plain.bytes), escape(version.as_deref().unwrap_or("?")));
@@ -121,10 +121,13 @@ fn show_replacing(context: &Context, plan: &Plan, say: &dyn Fn(&str)) {
     say(&t!("cmd.restore.replaces", database = database, rows = rows, tables = tables, size = size));
     say(&format!("- {}", t!("cmd.restore.steps")));
     let hours = context.settings.retention.undo.as_secs() / 3600;
-    say(&format!("- {}", match plan.request.drop_old {
-        true => t!("cmd.restore.drops"),
-        false => t!("cmd.restore.keeps", hours = hours),
-    }));
+    say(&format!(
+        "- {}",
+        match plan.request.drop_old {
+            true => t!("cmd.restore.drops"),
+            false => t!("cmd.restore.keeps", hours = hours),
+        }
+    ));
     say(&format!("- {}", t!("cmd.restore.writes")));
 }
 

@@ -3,11 +3,11 @@
 use rust_i18n::t;
 use serde_json::json;
 
+use crate::app::record::{Outcome, Run};
 use crate::cli::args::JsonArgs;
 use crate::cli::{Context, output};
 use crate::domain::text::{age, escape};
 use crate::error::{Exit, Failure};
-use crate::journal::{Outcome, Run};
 
 /// How many runs are shown.
 const SHOWN: u32 = 20;

@@ -3,13 +3,12 @@
 use rust_i18n::t;
 use serde_json::json;
 
-use crate::app::record::Record;
+use crate::app::record::{Record, RunKind};
 use crate::cli::Context;
 use crate::cli::args::VerifyArgs;
 use crate::domain::catalogue::{Catalogue, Entry};
 use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Explain, Failure};
-use crate::journal::RunKind;
 use crate::operations::verify::{self, Verified};
 use crate::operations::{self, catalogue};
 

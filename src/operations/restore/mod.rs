@@ -312,7 +312,7 @@ fn derived_name(database: &str, what: &str, run: &RunId) -> String {
 }
 
 /// The record that the new database takes after: the live one's as it is now, else the manifest's.
-fn model<'a>(plan: &'a Plan) -> Option<&'a DatabaseRecord> {
+fn model(plan: &Plan) -> Option<&DatabaseRecord> {
     plan.live.as_ref().map(|l| &l.record).or_else(|| plan.manifest.as_ref().map(|m| &m.database))
 }
 
