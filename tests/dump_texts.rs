@@ -1,5 +1,7 @@
 //! Snapshots of every text of `dump`, in both languages.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fmt::Write as _;
 use std::io;
 
