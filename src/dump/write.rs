@@ -113,7 +113,8 @@ impl<W: Write + Send + 'static> DumpWriter<W> {
     }
 
     /// Takes the next bytes of the dump; waits while the stages are busy. Memory holds up to eight of what is
-    /// given here, so chunks should stay below a few hundred kilobytes.
+    /// given here, so chunks should stay below a few hundred kilobytes. When the future is dropped before it is done, its bytes are
+    /// lost: abort the dump then.
     ///
     /// # Errors
     /// [`Error::Write`]: what was queued is thrown away, and there is nothing more to feed.
