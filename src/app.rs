@@ -85,6 +85,15 @@ impl App {
     /// Exit code 4 when another run holds it.
     pub async fn lock(&self, context: &Context) -> Result<process::lock::RunLock, Failure> {
         let lock = self.try_lock()?;
+        // Nobody else is at work, so whoever did not say how it ended was killed.
+        match self.journal().interrupt_unfinished(self.clock.now()) {
+            Ok(runs) => {
+                for run in runs {
+                    self.warn(t!("app.interrupted", kind = run.kind.as_str(), id = run.id));
+                }
+            }
+            Err(error) => self.warn(error.to_string()),
+        }
         operations::recover::recover(context).await?;
         Ok(lock)
     }
@@ -328,7 +337,11 @@ impl Jobs for App {
         let app = Self { cancel: cancel.clone(), ..self.clone() };
         match app.expire_now().await {
             Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
-            Err(failure) => self.tell(&failure),
+            // A server that is away for a while is the nightly backup's news, not this chore's.
+            Err(failure) => {
+                tracing::debug!(failure.message, "expire");
+                Outcome::Ended
+            }
             Ok(()) => Outcome::Ended,
         }
     }
@@ -348,8 +361,11 @@ impl App {
     /// [`Failure`]; exit code 4 when another run is at work.
     pub async fn expire_now(&self) -> Result<(), Failure> {
         let context = self.context().await?;
+        if !operations::restore::is_anything_over(&context).await? {
+            return Ok(());
+        }
         let _lock = self.lock(&context).await?;
-        Ok(operations::recover::expire_old(&context).await?)
+        Ok(operations::restore::expire(&context).await?)
     }
 
     /// Who is at work on this directory, for people.

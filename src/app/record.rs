@@ -21,8 +21,8 @@ pub use crate::journal::{Outcome, Run, RunKind};
 /// # Errors
 /// [`Failure`].
 pub async fn backup(app: &App) -> Result<Made, Failure> {
-    let record = Record::begin(app, RunKind::Backup);
-    let result = backup_now(app).await;
+    let record = Record::new(app, RunKind::Backup);
+    let result = backup_now(app, &record).await;
     match &result {
         Ok(made) => {
             let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
@@ -38,9 +38,10 @@ fn partial(app: &App) -> Exit {
     if app.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done }
 }
 
-async fn backup_now(app: &App) -> Result<Made, Failure> {
+async fn backup_now(app: &App, record: &Record) -> Result<Made, Failure> {
     let context = app.context().await?;
     let _lock = app.lock(&context).await?;
+    record.begin(app);
     Ok(backup::backup(&context, Kind::Backup, context.database.name()).await?)
 }
 
@@ -53,22 +54,19 @@ pub struct Record {
 }
 
 impl Record {
-    /// A run begins.
+    /// A run that is about to begin.
     #[must_use]
-    pub fn begin(app: &App, kind: RunKind) -> Self {
-        let journal = app.journal();
+    pub fn new(app: &App, kind: RunKind) -> Self {
         let started = app.clock.now();
         let id = RunId::new(started, crate::process::random() as u32);
-        if let Err(error) = journal.start(&id, kind, started) {
-            app.warn(error.to_string());
-        }
-        Self { journal, id, kind, started }
+        Self { journal: app.journal(), id, kind, started }
     }
 
-    /// When it began.
-    #[must_use]
-    pub fn started(&self) -> DateTime<Utc> {
-        self.started
+    /// It begins: with the lock held, or what recovery finds unfinished would be this very run.
+    pub fn begin(&self, app: &App) {
+        if let Err(error) = self.journal.start(&self.id, self.kind, self.started) {
+            app.warn(error.to_string());
+        }
     }
 
     /// It ended.

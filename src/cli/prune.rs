@@ -3,13 +3,14 @@
 use rust_i18n::t;
 use serde_json::json;
 
+use crate::app::App;
 use crate::app::record::{Record, RunKind};
 use crate::cli::args::PruneArgs;
 use crate::cli::{Context, output};
 use crate::domain::retention::{Action, Plan};
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::operations::prune;
+use crate::operations::{self, prune};
 
 /// Runs the command.
 ///
@@ -26,8 +27,8 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
-    let record = Record::begin(&app, RunKind::Prune);
-    let result = apply(&app, &operations).await;
+    let record = Record::new(&app, RunKind::Prune);
+    let result = apply(&app, &operations, &record).await;
     let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
     record.end(&app, exit, None, result.as_ref().err());
     show(context, args, &result?)?;
@@ -38,8 +39,9 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn apply(app: &crate::app::App, operations: &crate::operations::Context) -> Result<Plan, Failure> {
+async fn apply(app: &App, operations: &operations::Context, record: &Record) -> Result<Plan, Failure> {
     let _lock = app.lock(operations).await?;
+    record.begin(app);
     Ok(prune::apply(operations).await?)
 }
 

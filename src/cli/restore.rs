@@ -46,8 +46,8 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     if plan.request.into.is_none() {
         confirm(context, args).await?;
     }
-    let record = Record::begin(&app, RunKind::Restore);
-    let result = execute(&app, &operations, &plan).await;
+    let record = Record::new(&app, RunKind::Restore);
+    let result = execute(&app, &operations, &plan, &record).await;
     let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
     let about = plan.manifest.as_ref().map(|m| (m.file.clone(), m.stored.bytes));
     record.end(&app, exit, about, result.as_ref().err());
@@ -55,8 +55,14 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-async fn execute(app: &App, operations: &operations::Context, plan: &Plan) -> Result<Restored, Failure> {
+async fn execute(
+    app: &App,
+    operations: &operations::Context,
+    plan: &Plan,
+    record: &Record,
+) -> Result<Restored, Failure> {
     let _lock = app.lock(operations).await?;
+    record.begin(app);
     Ok(restore::execute(operations, plan).await?)
 }
 
@@ -190,9 +196,10 @@ async fn undo(context: &Context, app: &App, args: &RestoreArgs) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     confirm(context, args).await?;
-    let record = Record::begin(app, RunKind::Undo);
+    let record = Record::new(app, RunKind::Undo);
     let result = async {
         let _lock = app.lock(&operations).await?;
+        record.begin(app);
         Ok::<_, Failure>(restore::undo(&operations, &plan).await?)
     }
     .await;

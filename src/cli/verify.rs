@@ -21,7 +21,8 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
     let operations = app.context().await?;
     let catalogue = catalogue::load(&operations).await?;
     let entries = chosen(&catalogue, args, &operations)?;
-    let record = Record::begin(&app, RunKind::Verify);
+    let record = Record::new(&app, RunKind::Verify);
+    record.begin(&app);
     let mut results = Vec::new();
     for entry in entries {
         match verify::verify(&operations, entry).await {

@@ -1,5 +1,4 @@
 //! Tests of writing, reading and proving whole files.
-#![expect(clippy::single_range_in_vec_init, reason = "a list of ranges with one range in it is what is meant")]
 
 use std::io::{self, Read, Write};
 use std::process::Command;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rust_i18n::t;
 
 use super::failpoint::hit;
-use super::flow::{Teller, write_dump};
+use super::flow::{self, Teller, write_dump};
 use super::{Context, Error, catalogue, prune};
 use crate::database::{Facts, Server};
 use crate::domain::catalogue::Catalogue;
@@ -70,7 +70,7 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
 async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start, Error> {
     let run = context.new_run();
     let started_at = context.clock.now();
-    context.database.wait_ready(context.rules.ready_patience).await?;
+    context.wait_ready().await?;
     let server = context.database.server().await?;
     let facts = context.database.facts(database).await?;
     let facts = facts.ok_or_else(|| crate::database::Error::NoDatabase { database: database.to_owned() })?;
@@ -164,10 +164,7 @@ async fn prove(
     plain: &Measure,
 ) -> Result<(), Error> {
     context.stage("prove", Some(plain.bytes));
-    let limit = plain.bytes;
-    let progress = Arc::new(Progress::default());
-    let _teller = Teller::start(context, &progress);
-    let proof = tokio::task::spawn_blocking(move || dump::prove(reader, Some(limit), &progress)).await??;
+    let proof = flow::prove(context, reader, Some(plain.bytes)).await?;
     let expected = Expected { file: &start.name.file(), stored, plain, content: &scan.content };
     expected.check(&proof)
 }

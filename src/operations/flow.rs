@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::{Context, Error};
 use crate::domain::event::Event;
-use crate::dump::{DumpWriter, Inspector, Progress, Scan, Written};
+use crate::dump::{self, DumpWriter, Inspector, Progress, Proof, Scan, Written};
 use crate::runner::Running;
-use crate::store::Draft;
+use crate::store::{Draft, Reader};
 
 /// How often a run tells how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -107,4 +107,19 @@ pub(super) async fn inspect(context: &Context, mut running: Running, progress: A
     let scan = inspector.await?;
     scan.complete()?;
     Ok(scan)
+}
+
+/// Reads a stored dump to its end through all checks; at most `limit` bytes of SQL.
+pub(super) async fn prove(context: &Context, reader: Reader, limit: Option<u64>) -> Result<Proof, Error> {
+    let progress = Arc::new(Progress::default());
+    let _teller = Teller::start(context, &progress);
+    let reading = Arc::clone(&progress);
+    let mut task = tokio::task::spawn_blocking(move || dump::prove(reader, limit, &reading));
+    tokio::select! {
+        result = &mut task => Ok(result??),
+        () = context.cancel.cancelled() => {
+            progress.stop();
+            Err(Error::Cancelled)
+        }
+    }
 }

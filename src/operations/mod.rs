@@ -96,6 +96,18 @@ impl Context {
         self.observer.event(Event::Warning(text.into()));
     }
 
+    /// `work`, unless the run shall end first: then `work` is dropped, which ends the program it waits for.
+    async fn or_cancelled<T, E: Into<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done.map_err(Into::into),
+            () = self.cancel.cancelled() => Err(Error::Cancelled),
+        }
+    }
+
+    async fn wait_ready(&self) -> Result<(), Error> {
+        self.or_cancelled(self.database.wait_ready(self.rules.ready_patience)).await
+    }
+
     /// Between steps: whether the run shall end.
     fn check_cancelled(&self) -> Result<(), Error> {
         if self.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }

@@ -3,7 +3,7 @@
 
 use rust_i18n::t;
 
-use super::restore::{expire, resume};
+use super::restore::resume;
 use super::{Context, Error, backup, prune};
 use crate::dump;
 use crate::journal::intent::{Intent, Work};
@@ -49,7 +49,7 @@ async fn mend(context: &Context, intent: &Intent) -> Result<(), Error> {
             Ok(())
         }
         Work::Restore { database, live_oid, new, .. } => {
-            context.database.wait_ready(context.rules.ready_patience).await?;
+            context.wait_ready().await?;
             sweep(context, intent).await;
             resume(context, intent, database, *live_oid, new).await
         }
@@ -75,12 +75,4 @@ async fn measure(context: &Context, file: &str) -> Result<Option<crate::domain::
         Err(crate::store::Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Drops replaced databases whose time is over, each after a proven final dump of it.
-///
-/// # Errors
-/// [`Error`]; a database whose final dump failed stays.
-pub async fn expire_old(context: &Context) -> Result<(), Error> {
-    expire(context).await
 }

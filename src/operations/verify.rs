@@ -6,12 +6,12 @@ use std::sync::Arc;
 use rust_i18n::t;
 
 use super::backup::Expected;
-use super::flow::Teller;
+use super::flow;
 use super::{Context, Error};
 use crate::domain::catalogue::{Entry, State, Verification};
 use crate::domain::manifest::Manifest;
 use crate::domain::name;
-use crate::dump::{self, Progress, Proof};
+use crate::dump::{self, Proof};
 use crate::store;
 
 /// What a verification found.
@@ -104,16 +104,5 @@ pub(super) async fn read_from(
     limit: Option<u64>,
 ) -> Result<Proof, Error> {
     context.stage("verify", limit);
-    let reader = store.open(file).await?;
-    let progress = Arc::new(Progress::default());
-    let _teller = Teller::start(context, &progress);
-    let reading = Arc::clone(&progress);
-    let mut task = tokio::task::spawn_blocking(move || dump::prove(reader, limit, &reading));
-    tokio::select! {
-        result = &mut task => Ok(result??),
-        () = context.cancel.cancelled() => {
-            progress.stop();
-            Err(Error::Cancelled)
-        }
-    }
+    flow::prove(context, store.open(file).await?, limit).await
 }

@@ -116,7 +116,7 @@ pub(super) async fn dress(context: &Context, plan: &Plan, new: &str) -> Result<(
     context.check_cancelled()?;
     let live = plan.live.as_ref().map(|l| l.record.name.as_str());
     if let Some(owner) = &plan.adopt {
-        context.database.adopt_owners(new, live, owner).await?;
+        context.or_cancelled(context.database.adopt_owners(new, live, owner)).await?;
     }
     if let Some(record) = model(plan) {
         context.database.copy_properties(new, record).await?;

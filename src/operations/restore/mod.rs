@@ -24,7 +24,7 @@ mod fill;
 mod old;
 mod undo;
 
-pub use old::{expire, resume};
+pub use old::{expire, is_anything_over, resume};
 pub use undo::{UndoPlan, Undone, plan_undo, undo};
 
 /// What to restore.
@@ -107,7 +107,7 @@ pub async fn plan(context: &Context, request: Request) -> Result<Plan, Error> {
     let chosen = choose::choose(context, &request.source).await?;
     let proof = check::file(context, &chosen).await?;
     let mut notices = chosen.notices.clone();
-    context.database.wait_ready(context.rules.ready_patience).await?;
+    context.wait_ready().await?;
     let database = context.database.name().to_owned();
     let server = context.database.server().await?;
     let live = context.database.facts(&database).await?;
@@ -194,7 +194,7 @@ async fn load_and_swap(context: &Context, plan: &Plan, run: &RunId, new: &str) -
     let comparison = fill::compare(context, plan, run, new).await?;
     hit("restore.6").await;
     context.stage("analyze", None);
-    context.database.analyze(new).await?;
+    context.or_cancelled(context.database.analyze(new)).await?;
     context.check_cancelled()?;
     if plan.request.into.is_some() {
         return Ok((comparison, None));

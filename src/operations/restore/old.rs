@@ -63,6 +63,16 @@ async fn drop_half_made(context: &Context, intent: &Intent, database: &str, new:
     Ok(())
 }
 
+/// Whether [`expire`] has anything to do; needs no lock.
+///
+/// # Errors
+/// [`Error`] when the server does not answer.
+pub async fn is_anything_over(context: &Context) -> Result<bool, Error> {
+    let now = context.clock.now();
+    let marked = context.database.marked().await?;
+    Ok(marked.iter().any(|m| m.mark.installation == context.rules.installation && is_over(m, now)))
+}
+
 /// Drops what this installation's restores put aside and whose time is over. Called with the lock held.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ pub struct Undone {
 /// # Errors
 /// [`Error::NoUndo`], [`Error::Obstacles`], [`Error`].
 pub async fn plan_undo(context: &Context) -> Result<UndoPlan, Error> {
-    context.database.wait_ready(context.rules.ready_patience).await?;
+    context.wait_ready().await?;
     let database = context.database.name().to_owned();
     let no_undo = || Error::NoUndo { database: database.clone() };
     let live = context.database.facts(&database).await?.ok_or_else(no_undo)?;
