@@ -63,9 +63,11 @@ impl App {
     /// # Errors
     /// [`Failure`]: the directory cannot be used, the journal cannot be opened at all.
     pub async fn context(&self) -> Result<Context, Failure> {
-        let runner = self.runner();
-        let installation = self.installation().await;
-        let database: Arc<dyn Database> = Arc::new(Postgres::new(runner, self.connection()));
+        self.context_of(self.installation().await)
+    }
+
+    fn context_of(&self, installation: String) -> Result<Context, Failure> {
+        let database: Arc<dyn Database> = Arc::new(Postgres::new(self.runner(), self.connection()));
         Ok(Context {
             database,
             store: self.store()?,
@@ -264,6 +266,7 @@ impl App {
             jobs: Arc::new(self.clone()),
             observer: Arc::clone(&self.observer),
             state,
+            waiting: None,
         };
         let siblings = self.cancel.clone();
         let ending = tokio::spawn(async move {
@@ -283,7 +286,13 @@ impl App {
     /// # Errors
     /// [`Failure`] when the directory cannot be read.
     pub async fn health(&self) -> Result<(Health, Catalogue), Failure> {
-        let context = self.context().await?;
+        // Asked every minute, also while the engine is slow: what was found last time will do.
+        let known =
+            self.settings.installation.clone().or_else(|| record::Installation::new(&self.settings.backup_dir).get());
+        let context = match known {
+            Some(installation) => self.context_of(installation)?,
+            None => self.context().await?,
+        };
         let catalogue = operations::catalogue::load(&context).await?;
         let dir = &self.settings.backup_dir;
         let (alive, state) = state::look(dir).map_err(|error| refused_supervisor(dir, &Refused::Io(error)))?;
@@ -313,11 +322,18 @@ fn refused_supervisor(dir: &Path, refused: &Refused) -> Failure {
 #[async_trait]
 impl Jobs for App {
     async fn backup(&self, cancel: &CancellationToken) -> Outcome {
+        // Looked at first: a slot that waits for a long restore asks every few seconds, and each try would be a run in the journal.
+        if self.holder().is_some() {
+            return Outcome::Busy;
+        }
         let app = Self { cancel: cancel.clone(), ..self.clone() };
         match record::backup(&app).await {
             Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
             Err(failure) => self.tell(&failure),
-            Ok(_) => Outcome::Ended,
+            Ok(made) => {
+                record::tell(&app, &made);
+                Outcome::Ended
+            }
         }
     }
 
@@ -410,7 +426,7 @@ impl App {
         if let Some(hint) = &failure.hint {
             self.observer.event(Event::Note(t!("common.hint", text = hint).into_owned()));
         }
-        Outcome::Ended
+        Outcome::Failed
     }
 
     /// Where a file that was named lies: in the store, or its directory as a store of its own.

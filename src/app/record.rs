@@ -6,10 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use rust_i18n::t;
 
 use super::App;
 use crate::domain::name::Kind;
 use crate::domain::run::RunId;
+use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Failure};
 use crate::journal::{End, Journal};
 use crate::operations::backup::{self, Made};
@@ -31,6 +33,39 @@ pub async fn backup(app: &App) -> Result<Made, Failure> {
         Err(failure) => record.end(app, failure.exit, None, Some(failure)),
     }
     result
+}
+
+/// What a run tells at its end: what was made, and the three lines where it lies and what is kept.
+pub fn tell(app: &App, made: &Made) {
+    let m = &made.manifest;
+    let seconds = (m.finished_at - m.started_at).num_milliseconds() as f64 / 1000.0;
+    let path = app.settings.backup_dir.join(&m.file);
+    let mut lines = vec![
+        t!(
+            "cmd.backup.done",
+            file = m.file,
+            size = bytes(m.stored.bytes),
+            seconds = format!("{seconds:.1}"),
+            lane = m.lane,
+            rows = m.content.rows(),
+            tables = m.content.tables.len()
+        )
+        .into_owned(),
+        t!("cmd.backup.memory", size = bytes(m.peak_rss_bytes)).into_owned(),
+        t!("cmd.backup.local", path = escape(&path.display().to_string())).into_owned(),
+        match app.settings.s3.bucket {
+            Some(_) => t!("cmd.backup.remote_missing").into_owned(),
+            None => t!("cmd.backup.remote_none").into_owned(),
+        },
+    ];
+    if let Some(plan) = &made.pruned {
+        let removed = plan.deletions().count();
+        let kept = plan.decisions.len() - removed;
+        lines.push(t!("cmd.backup.kept", kept = kept, removed = removed).into_owned());
+    }
+    for line in lines {
+        app.note(line);
+    }
 }
 
 /// With a bucket set a backup on this machine is half of what was asked for.

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::app::record;
 use crate::cli::args::BackupArgs;
 use crate::cli::{Context, upload_unavailable};
-use crate::domain::text::{bytes, escape};
+use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
 use crate::operations::backup::Made;
 
@@ -21,9 +21,7 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Exit, Failure> 
     let app = context.app("backup");
     app.before_backup();
     let made = record::backup(&app).await?;
-    for line in summary(context, &made) {
-        tracing::info!("{line}");
-    }
+    record::tell(&app, &made);
     let exit = if context.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done };
     if args.json {
         context.output.json(&report(&made, exit))?;
@@ -33,37 +31,6 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Exit, Failure> 
         context.output.warning(&t!("app.s3_later", bucket = escape(bucket)), Some(&t!("app.s3_later_hint")));
     }
     Ok(exit)
-}
-
-/// What a run tells at its end: what was made, and the three lines where it lies and what is kept.
-pub fn summary(context: &Context, made: &Made) -> Vec<String> {
-    let m = &made.manifest;
-    let seconds = (m.finished_at - m.started_at).num_milliseconds() as f64 / 1000.0;
-    let path = context.settings.backup_dir.join(&m.file);
-    let mut lines = vec![
-        t!(
-            "cmd.backup.done",
-            file = m.file,
-            size = bytes(m.stored.bytes),
-            seconds = format!("{seconds:.1}"),
-            lane = m.lane,
-            rows = m.content.rows(),
-            tables = m.content.tables.len()
-        )
-        .into_owned(),
-        t!("cmd.backup.memory", size = bytes(m.peak_rss_bytes)).into_owned(),
-        t!("cmd.backup.local", path = escape(&path.display().to_string())).into_owned(),
-        match context.settings.s3.bucket {
-            Some(_) => t!("cmd.backup.remote_missing").into_owned(),
-            None => t!("cmd.backup.remote_none").into_owned(),
-        },
-    ];
-    if let Some(plan) = &made.pruned {
-        let removed = plan.deletions().count();
-        let kept = plan.decisions.len() - removed;
-        lines.push(t!("cmd.backup.kept", kept = kept, removed = removed).into_owned());
-    }
-    lines
 }
 
 fn report(made: &Made, exit: Exit) -> serde_json::Value {

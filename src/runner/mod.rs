@@ -329,6 +329,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may work a moment later: a container that is being restarted.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        use docker::EngineError;
+        matches!(
+            self,
+            Self::LostTail { .. } | Self::Engine(EngineError::NotRunning { .. } | EngineError::Paused { .. })
+        )
+    }
+
     /// The program's own words, where it left any.
     #[must_use]
     pub fn stderr(&self) -> Option<&str> {

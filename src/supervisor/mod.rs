@@ -25,14 +25,19 @@ const TICK: Duration = Duration::from_secs(5);
 /// How often leftovers of dead runs are looked for: a database left closed is open again within a minute (fault 77).
 const MEND_EVERY: TimeDelta = TimeDelta::seconds(20);
 
+/// The longest that a mending which keeps failing is put off.
+const MEND_AT_LEAST_EVERY: TimeDelta = TimeDelta::minutes(10);
+
 /// How often databases whose time is over are looked for.
 const EXPIRE_EVERY: TimeDelta = TimeDelta::minutes(30);
 
 /// How a scheduled job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done, or failed and has said so.
+    /// It was done.
     Ended,
+    /// It failed and has said so.
+    Failed,
     /// Another run held the lock; nothing was done.
     Busy,
 }
@@ -62,6 +67,8 @@ pub struct Supervisor {
     pub observer: Arc<dyn Observer>,
     /// What outlives a restart, and what `health` reads.
     pub state: StateFile,
+    /// The slot that waits for another run to end.
+    pub waiting: Option<DateTime<Utc>>,
 }
 
 impl Supervisor {
@@ -74,15 +81,20 @@ impl Supervisor {
         self.state.begin(now)?;
         self.say_next(now);
         let mut next_mend = now;
+        let mut mend_every = MEND_EVERY;
         let mut next_expire = now;
         while !cancel.is_cancelled() {
             let now = self.clock.now();
             // A clock that went back must not hold the chores up until it has caught up (fault 43).
-            next_mend = next_mend.min(now + MEND_EVERY);
+            next_mend = next_mend.min(now + mend_every);
             next_expire = next_expire.min(now + EXPIRE_EVERY);
             if now >= next_mend {
-                self.jobs.mend(cancel).await;
-                next_mend = self.clock.now() + MEND_EVERY;
+                // A server that stays away would be waited for again and again: less and less often.
+                mend_every = match self.jobs.mend(cancel).await {
+                    Outcome::Failed => (mend_every * 2).min(MEND_AT_LEAST_EVERY),
+                    Outcome::Ended | Outcome::Busy => MEND_EVERY,
+                };
+                next_mend = self.clock.now() + mend_every;
             }
             if let Some(slot) = self.due(self.clock.now()) {
                 self.back_up(slot, cancel).await;
@@ -107,11 +119,19 @@ impl Supervisor {
 
     async fn back_up(&mut self, slot: DateTime<Utc>, cancel: &CancellationToken) {
         let started = self.clock.now();
-        if started - slot > TimeDelta::minutes(5) {
+        if self.waiting != Some(slot) && started - slot > TimeDelta::minutes(5) {
             self.note(t!("supervisor.catching_up", slot = self.local(slot)));
         }
         // A run of a person's holds the lock: the slot is tried again at the next tick, not lost.
-        if self.jobs.backup(cancel).await == Outcome::Busy || cancel.is_cancelled() {
+        if self.jobs.backup(cancel).await == Outcome::Busy {
+            if self.waiting != Some(slot) {
+                self.warn(t!("supervisor.waiting", slot = self.local(slot)));
+            }
+            self.waiting = Some(slot);
+            return;
+        }
+        self.waiting = None;
+        if cancel.is_cancelled() {
             return;
         }
         let ended = self.clock.now();

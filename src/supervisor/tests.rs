@@ -104,6 +104,7 @@ impl Bench {
             jobs: Arc::clone(&self.jobs) as Arc<dyn Jobs>,
             observer: Arc::clone(&self.heard) as Arc<dyn Observer>,
             state: StateFile::take(self.dir.path(), self.clock.now()).unwrap(),
+            waiting: None,
         };
         let cancel = self.cancel.clone();
         tokio::spawn(async move { supervisor.run(&cancel).await })
@@ -194,6 +195,7 @@ async fn a_slot_met_by_another_run_is_tried_again() {
     bench.cancel.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(bench.started(), ["11-21 03:00"]);
+    assert_eq!(bench.warnings(), 1, "said once, not at each try");
 }
 
 #[tokio::test(start_paused = true)]

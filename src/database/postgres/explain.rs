@@ -13,7 +13,7 @@ const WORDS: usize = 600;
 pub(super) fn waiting_helps(error: &Error) -> bool {
     match error {
         Error::Statement { cause, .. } => !cause.contains("ERROR:"),
-        Error::Runner(runner::Error::LostTail { .. }) => true,
+        Error::Runner(error) => error.may_pass(),
         _ => false,
     }
 }
