@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_secs(5);
 /// How often leftovers of dead runs are looked for: a database left closed is open again within a minute (fault 77).
 const MEND_EVERY: TimeDelta = TimeDelta::seconds(20);
 
+/// How often the loop says that it lives: `health` waits five times as long before it calls it stuck.
+const BEAT_EVERY: TimeDelta = TimeDelta::minutes(1);
+
 /// The longest that a mending which keeps failing is put off.
 const MEND_AT_LEAST_EVERY: TimeDelta = TimeDelta::minutes(10);
 
@@ -148,7 +151,11 @@ impl Supervisor {
 
     /// Says that the loop lives. A disk that is full must not stop it (fault 35).
     fn beat(&mut self) {
-        if let Err(error) = self.state.beat(self.clock.now()) {
+        let now = self.clock.now();
+        if (now - self.state.get().beat_at).abs() < BEAT_EVERY {
+            return;
+        }
+        if let Err(error) = self.state.beat(now) {
             tracing::debug!(%error, "heartbeat");
         }
     }
