@@ -16,7 +16,7 @@ cd "$AMARRE_ROOT"
 readonly TESTBED=scripts/testbed.sh
 readonly PROJECT=amarre-demo-$$
 readonly ROWS=200000
-readonly STEPS=8
+readonly STEPS=9
 STEP=0
 RUN=''       # docker or local
 STARTED_ENGINE=''
@@ -237,6 +237,10 @@ main() {
   after=$(fingerprint)
   [ "$after" = "$before" ] || fail 'what came back is not what was there before'
   echo 'Every row of both tables is as it was before it was spoilt.'
+
+  step 'Restore beside it: for a look at what was, nothing is replaced and nothing asked'
+  "${RUN}_amarre" restore --latest --into demo_side
+  "${RUN}_sql" -d demo_side -c 'select count(*) pointages_beside from pointages'
   printf '\nDemo done in %d s. Stopping what it started.\n' "$SECONDS"
 }
 
