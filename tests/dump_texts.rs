@@ -1,6 +1,5 @@
 //! Snapshots of every text of `dump`, in both languages.
 #![expect(clippy::unwrap_used, reason = "a test")]
-
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
