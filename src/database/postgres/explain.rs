@@ -61,7 +61,7 @@ impl Postgres {
     pub(super) async fn explain_error(&self, database: &str, error: runner::Error) -> Error {
         let error = self.classify(error);
         match error {
-            Error::Statement { cause, .. } if cause.contains("lock timeout") => {
+            Error::Statement { cause, .. } if is_lock_timeout(&cause) => {
                 let holders = self.lock_holders(database).await.unwrap_or_else(|error| error.to_string());
                 Error::Locked { cause, holders }
             }
@@ -87,6 +87,11 @@ impl Postgres {
     }
 }
 
+/// `pg_dump --lock-wait-timeout` sets a statement timeout around its LOCK TABLE, so the server calls it that.
+fn is_lock_timeout(cause: &str) -> bool {
+    cause.contains("lock timeout") || (cause.contains("statement timeout") && cause.contains("LOCK TABLE"))
+}
+
 /// The program's words on one line, without the frame that psql's verbose mode puts around them.
 fn words(stderr: &str) -> String {
     let kept: Vec<&str> =
@@ -106,6 +111,13 @@ mod tests {
     fn words_are_one_line_without_source_locations() {
         let stderr = "psql:<stdin>:1: ERROR:  42P01: relation \"x\" does not exist\nLOCATION:  parserOpenTable, parse_relation.c:1392\n";
         assert_eq!(words(stderr), "psql:<stdin>:1: ERROR:  42P01: relation \"x\" does not exist");
+    }
+
+    #[test]
+    fn fault_23_a_lock_timeout_is_known_by_either_name() {
+        assert!(is_lock_timeout("ERROR: canceling statement due to lock timeout"));
+        assert!(is_lock_timeout("ERROR: canceling statement due to statement timeout; Query was: LOCK TABLE public.t"));
+        assert!(!is_lock_timeout("ERROR: canceling statement due to statement timeout; Query was: COPY public.t"));
     }
 
     #[test]
