@@ -58,6 +58,7 @@ impl Output {
     /// # Errors
     /// When standard output cannot take it; a reader that has seen enough (`head`) is no error.
     pub fn data(&self, text: &str) -> Result<(), Failure> {
+        hide_bar();
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n"));
         match written.and_then(|()| stdout.flush()) {
@@ -85,8 +86,9 @@ impl Output {
         }
     }
 
-    /// What will be done, before somebody confirms it: shown also when quiet.
+    /// What will be done, before somebody confirms it: shown also when quiet. What went before it is over.
     pub fn plan(&self, text: &str) {
+        hide_bar();
         self.to_stderr(&one_line(text));
     }
 
@@ -106,6 +108,7 @@ impl Output {
 
     /// `text` without a line end: a question.
     pub fn question(&self, text: &str) {
+        hide_bar();
         write_stderr(self.mask.apply(text).as_bytes());
     }
 
@@ -129,7 +132,8 @@ impl Output {
 pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !io::stdout().is_terminal() || table.width().is_none() {
+    // The terminal of a `docker compose exec` has no columns until the client has told them.
+    if !io::stdout().is_terminal() || table.width().is_none_or(|width| width == 0) {
         table.set_width(WIDTH);
     }
     table.set_header(headers.iter().map(|header| escape(header)));

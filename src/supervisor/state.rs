@@ -1,5 +1,5 @@
 //! What the supervisor keeps on disk: when it was installed, when it last ran its slot, and a heartbeat.
-//! `BACKUP_DIR/.amarre/supervisor.json`, locked while a supervisor lives: a second one on the same directory is
+//! `BACKUP_DIR/.amarre/supervisor.state` (whatever ends in `.json` there is an intent of a run), locked while a supervisor lives: a second one on the same directory is
 //! refused (fault 65), and `health` can tell a dead one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+const STATE: &str = "supervisor.state";
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,7 @@ impl StateFile {
             Err(TryLockError::WouldBlock) => return Err(Refused::Held),
             Err(TryLockError::Error(error)) => return Err(Refused::Io(error)),
         }
-        let path = dir.join("supervisor.json");
+        let path = dir.join(STATE);
         // A state that cannot be read is begun anew: the worst that follows is one catch-up too few.
         let state = read(&path).unwrap_or(State { format: 1, installed_at: now, last_slot_run: None, beat_at: now });
         Ok(Self { path, state, _lock: lock })
@@ -121,7 +123,7 @@ pub fn read(path: &Path) -> Option<State> {
 /// When the lock file exists and cannot be opened.
 pub fn look(backup_dir: &Path) -> io::Result<(bool, Option<State>)> {
     let dir = backup_dir.join(".amarre");
-    let state = read(&dir.join("supervisor.json"));
+    let state = read(&dir.join(STATE));
     let file = match File::open(dir.join("supervisor.lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((false, state)),
         other => other?,
