@@ -365,7 +365,7 @@ impl Bed {
 
     /// `restore` without a question.
     pub fn restore(&self, what: &str) -> Ran {
-        self.run(&["restore", what, "--yes-replace", &self.database])
+        self.run(&["restore", what, &format!("--yes-replace={}", self.database)])
     }
 
     /// Runs the binary on a terminal and types `keys` at its question: its exit code and all that it printed.
