@@ -1,4 +1,10 @@
 //! Backups through the real binary: what lies there afterwards, and what does not when something fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 

@@ -1,4 +1,10 @@
 //! What there is and how far it is proven: `list`, `verify`, `prune`, and who may be at work.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 

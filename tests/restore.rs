@@ -1,4 +1,10 @@
 //! Restores of our own backups, through the real binary: exactly the backup's state, or nothing touched.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 

@@ -1,4 +1,10 @@
 //! Files that Amarre did not make: of the old scripts, of other options of `pg_dump`, and hostile ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 

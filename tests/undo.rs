@@ -1,4 +1,10 @@
 //! Taking a restore back, and what becomes of the database that it replaced.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 

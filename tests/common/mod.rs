@@ -1,7 +1,7 @@
 //! The harness of the end-to-end tests: a database of its own in a running PostgreSQL container, a backup directory, and
 //! the real binary with an environment that is said whole. It asserts nothing about the product.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::expect_used, clippy::disallowed_methods, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
