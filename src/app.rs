@@ -445,6 +445,13 @@ impl App {
         if same || (bare && !path.exists()) {
             return Ok(operations::restore::Source::Name(name.to_string_lossy().into_owned()));
         }
+        if !path.exists() {
+            return Err(Failure {
+                message: t!("app.no_file", path = escape(wanted)).into_owned(),
+                hint: Some(t!("app.no_file_hint").into_owned()),
+                exit: Exit::Usage,
+            });
+        }
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         let store = self.store_at(parent)?;
         Ok(operations::restore::Source::Elsewhere(store, name.to_string_lossy().into_owned()))

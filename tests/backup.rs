@@ -1,4 +1,10 @@
 //! Backups through the real binary: what lies there afterwards, and what does not when something fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 
@@ -279,7 +285,7 @@ fn fault_28_and_85_hostile_names_are_only_names() {
         assert_eq!(bed.content(), before, "{name}");
         let listed = bed.run(&["list"]).expect(0);
         assert!(!listed.out.contains('\u{1b}'), "{}", listed.out);
-        bed.run(&["restore", "--undo", "--yes-replace", &bed.database]).expect(0);
+        bed.restore("--undo").expect(0);
         assert!(!Path::new(&canary).exists());
         let around: Vec<_> = fs::read_dir(bed.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(around.len(), 2, "only BACKUP_DIR and the log: {around:?}");
@@ -466,4 +472,22 @@ fn fault_86_no_password_is_in_what_a_run_writes() {
     }
     let found = Command::new("grep").args(["-rlaF", &canary]).arg(bed.path()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
+#[test]
+fn fault_64_told_to_stop_a_backup_ends_soon_and_commits_nothing() {
+    let bed = Bed::filled("sigterm");
+    bed.backup();
+    let before = bed.files();
+    let _holder = bed.server.session(&bed.database, "begin; lock table customer in access exclusive mode;");
+    let started = bed.start(&["backup"]);
+    let dumping = "select count(*) > 0 from pg_stat_activity where datname = current_database()
+        and application_name like 'amarre/%' and query like 'LOCK TABLE%'";
+    bed.server.until(&bed.database, dumping);
+    let begun = std::time::Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &started.id().to_string()]).status().unwrap().success());
+    started.end().expect(1).says("told to stop");
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert_eq!(bed.psql(dumping), "f", "its session is ended, too");
+    nothing_new(&bed, &before);
 }

@@ -1,4 +1,10 @@
 //! What there is and how far it is proven: `list`, `verify`, `prune`, and who may be at work.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 
@@ -9,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use common::Bed;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 /// Changes one byte in the middle, and makes the file look untouched.
 fn flip(path: &Path) {
@@ -109,6 +116,16 @@ fn fault_41_a_flipped_byte_that_nobody_found_yet_does_not_restore() {
     assert!(bed.beside().is_empty());
 }
 
+/// Gives a manifest the check that its writer would have given it.
+fn sealed(bytes: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8(bytes).unwrap();
+    let (body, _) = text.rsplit_once("\"check\": \"").unwrap();
+    let with = |check: &str| format!("{body}\"check\": \"{check}\"\n}}\n");
+    let digest = Sha256::digest(with(&"0".repeat(64)));
+    let check: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    with(&check).into_bytes()
+}
+
 #[test]
 fn fault_69_and_71_a_bad_manifest_sets_its_backup_aside_and_no_other() {
     let bed = Bed::filled("manifests");
@@ -126,7 +143,7 @@ fn fault_69_and_71_a_bad_manifest_sets_its_backup_aside_and_no_other() {
     };
     edit(&files[0], &|bytes| bytes[..bytes.len() / 2].to_vec());
     edit(&files[1], &replace("\"rows\": 500", "\"rows\": 501"));
-    edit(&files[2], &replace("\"format\": 1", "\"format\": 99"));
+    edit(&files[2], &|bytes| sealed(replace("\"format\": 1", "\"format\": 99")(bytes)));
     fs::remove_file(&files[3]).unwrap();
     let list = bed.list();
     for (file, reason) in files.iter().zip(["ends too early", "is damaged", "format version 99", "is gone"]) {
@@ -221,4 +238,27 @@ fn fault_65_and_66_one_run_at_a_time() {
     restore.end().expect(0);
     assert_eq!(bed.content(), before);
     bed.run(&["backup"]).expect(0);
+}
+
+#[test]
+fn fault_87_the_latest_is_never_that_of_another_installation() {
+    let mut bed = Bed::filled("names");
+    bed.set("BACKUP_NAME", "staging");
+    let own = bed.backup_file();
+    let before = bed.content();
+    bed.psql("update customer set name = 'production'");
+    bed.set("BACKUP_NAME", "production");
+    let other = bed.backup_file();
+    bed.set("BACKUP_NAME", "staging");
+    assert_eq!(entry(&bed.list(), &other)["own"], false);
+    bed.restore("--latest").expect(0);
+    assert_eq!(bed.content(), before);
+    // Named, it is taken, with a word of warning.
+    bed.restore(name(&other)).expect(0).says("another installation").says("production");
+    assert_eq!(bed.psql("select count(*) from customer where name = 'production'"), "500");
+    // Rotation leaves it alone even when it is alone with it.
+    bed.set("BACKUP_NAME", "third");
+    let plan = bed.run(&["prune", "--dry-run", "--json"]).expect(0).json();
+    let doomed = plan["decisions"].as_array().unwrap().iter().any(|d| d["delete"] == true);
+    assert!(!doomed && own.exists() && other.exists(), "{plan}");
 }

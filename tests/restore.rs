@@ -1,9 +1,15 @@
 //! Restores of our own backups, through the real binary: exactly the backup's state, or nothing touched.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
 
 mod common;
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -334,4 +340,49 @@ fn fault_90_a_bare_server_takes_the_backup_after_its_roles_file() {
     bare.restore(file.to_str().unwrap()).expect(0);
     assert_eq!(bare.content(), bed.content());
     bed.psql(&format!("reassign owned by {r} to current_user; drop owned by {r}", r = role.name));
+}
+
+#[test]
+fn fault_68_and_63_a_restore_that_is_killed_leaves_the_live_database_serving_and_is_mended() {
+    let bed = Bed::filled("dead");
+    bed.psql("create materialized view slow as select pg_sleep(4)::text as s");
+    bed.backup();
+    bed.psql(SPOILED);
+    let before = bed.content();
+    let started = bed.start(&["restore", "--latest", &format!("--yes-replace={}", bed.database)]);
+    let loading = format!(
+        "select count(*) > 0 from pg_stat_activity where datname like '{}\\_amarre\\_new\\_%' and query ilike 'refresh%slow%'",
+        bed.database
+    );
+    bed.server.until("postgres", &loading);
+    assert!(Command::new("kill").args(["-9", &started.id().to_string()]).status().unwrap().success());
+    started.end();
+    assert_eq!(bed.content(), before);
+    // Whatever runs next with the lock finishes it.
+    bed.run(&["backup"]).expect(0);
+    assert!(bed.beside().is_empty(), "{:?}", bed.beside());
+    assert_eq!(bed.content(), before);
+}
+
+#[test]
+fn fault_64_told_to_stop_a_restore_ends_soon_and_leaves_the_live_database() {
+    let bed = Bed::filled("stopped");
+    bed.psql("create materialized view slow as select pg_sleep(30)::text as s with no data");
+    let dump = String::from_utf8(bed.server.pg_dump(&bed.database, &[])).unwrap();
+    let end = dump.find("--\n-- PostgreSQL database dump complete").unwrap();
+    let text = format!("{}SELECT pg_catalog.pg_sleep(60);\n{}", &dump[..end], &dump[end..]);
+    let file = bed.write("slow.sql", text.as_bytes());
+    let before = bed.content();
+    let started = bed.start(&["restore", file.to_str().unwrap(), &format!("--yes-replace={}", bed.database)]);
+    let loading = format!(
+        "select count(*) > 0 from pg_stat_activity where datname like '{}\\_amarre\\_new\\_%' and query ilike '%pg_sleep(60)%'",
+        bed.database
+    );
+    bed.server.until("postgres", &loading);
+    let begun = std::time::Instant::now();
+    assert!(Command::new("kill").args(["-TERM", &started.id().to_string()]).status().unwrap().success());
+    started.end().expect(1).says("told to stop");
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert_eq!(bed.content(), before);
+    assert!(bed.beside().is_empty(), "{:?}", bed.beside());
 }

@@ -1,7 +1,7 @@
 //! The harness of the end-to-end tests: a database of its own in a running PostgreSQL container, a backup directory, and
 //! the real binary with an environment that is said whole. It asserts nothing about the product.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::expect_used, clippy::disallowed_methods, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -365,7 +365,7 @@ impl Bed {
 
     /// `restore` without a question.
     pub fn restore(&self, what: &str) -> Ran {
-        self.run(&["restore", what, "--yes-replace", &self.database])
+        self.run(&["restore", what, &format!("--yes-replace={}", self.database)])
     }
 
     /// Runs the binary on a terminal and types `keys` at its question: its exit code and all that it printed.

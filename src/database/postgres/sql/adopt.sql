@@ -12,6 +12,11 @@ wanted as (
 select format('alter %s %s owner to %I', case type when 'statistics object' then 'statistics' else type end, identity, owner)
 from wanted where owner <> current_user
 \gexec
+-- Every new database has this schema, of an owner that initdb chose: an application made owner of its own must stay that.
+select format('alter schema public owner to %I', w.owner)
+from (select pg_catalog.current_setting('amarre.was')::json->>'public' as owner) w, pg_catalog.pg_namespace n
+where n.nspname = 'public' and w.owner <> pg_catalog.pg_get_userbyid(n.nspowner)
+\gexec
 -- A grant on something that the file does not have is left out; its name may have changed since.
 do $do$
 declare s text;

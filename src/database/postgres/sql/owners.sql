@@ -25,4 +25,5 @@ grants as (
 select json_build_object(
     'owners', (select coalesce(json_agg(json_build_object(
         'type', type, 'identity', identity, 'owner', pg_catalog.pg_get_userbyid(owner))), '[]') from objects),
+    'public', (select pg_catalog.pg_get_userbyid(nspowner) from pg_catalog.pg_namespace where nspname = 'public'),
     'grants', (select coalesce(json_agg(s), '[]') from grants));
