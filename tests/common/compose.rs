@@ -84,7 +84,8 @@ impl Project {
         let suffix = std::env::var("AMARRE_TEST_SUFFIX").unwrap_or_default();
         let work = tempfile::tempdir().expect("a directory");
         let project = Self { name: format!("amarre-{name}{suffix}"), work, overrides: Vec::new() };
-        let lines = format!("POSTGRES_USER=hub\nPOSTGRES_PASSWORD='{}'\nPOSTGRES_DB=hub_chantier\n", r"pass\'word $x #1");
+        let lines =
+            format!("POSTGRES_USER=hub\nPOSTGRES_PASSWORD='{}'\nPOSTGRES_DB=hub_chantier\n", r"pass\'word $x #1");
         std::fs::write(project.env_file(), lines).expect("written");
         // Left by a run that was killed.
         project.down();
@@ -142,14 +143,23 @@ impl Project {
 
     /// `docker compose WORDS`, not started yet.
     pub fn command(&self, words: &[&str]) -> Command {
+        self.plain_command(&[&["--profile", "backup"], words].concat())
+    }
+
+    fn plain_command(&self, words: &[&str]) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new("docker");
         command.current_dir(root).args(["compose", "-f", "docker-compose.prod.yml"]);
         for file in &self.overrides {
             command.arg("-f").arg(file);
         }
-        command.args(["--profile", "backup"]).args(words).envs(self.environment()).stdin(Stdio::null());
+        command.args(words).envs(self.environment()).stdin(Stdio::null());
         command
+    }
+
+    /// `docker compose WORDS`, as for an application that does not want the sidecar.
+    pub fn without_profile(&self, words: &[&str]) -> Done {
+        Done::of(&self.plain_command(words).output().expect("started"))
     }
 
     /// `docker compose WORDS`, with the profile `backup`.
@@ -189,7 +199,8 @@ impl Project {
     /// Answer of another database.
     #[track_caller]
     pub fn sql_in(&self, database: &str, text: &str) -> String {
-        let psql = ["exec", "-T", "db", "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "hub", "-d", database, "-c", text];
+        let psql =
+            ["exec", "-T", "db", "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "hub", "-d", database, "-c", text];
         self.compose(&psql).expect(0).out.trim().to_owned()
     }
 
