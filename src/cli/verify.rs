@@ -34,14 +34,16 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
             }
         }
     }
-    let exit = results.iter().filter_map(|v| v.result.as_ref().err()).map(worst).next().unwrap_or(Exit::Done);
+    let exit = results.iter().filter_map(|v| v.result.as_ref().err()).map(of_error);
+    // Several may be bad in different ways: a failed proof counts most, as the exit code says it.
+    let exit = exit.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done);
     record.end(&app, exit, None, None);
     show(context, args, &results, exit)?;
     Ok(exit)
 }
 
 /// A file that is not what it was is a failed proof, however the damage shows.
-fn worst(error: &operations::Error) -> Exit {
+fn of_error(error: &operations::Error) -> Exit {
     match error {
         operations::Error::Dump(_) | operations::Error::Unequal { .. } => Exit::ProofFailed,
         other => other.exit(),
