@@ -1,6 +1,8 @@
 //! A Compose project of a test's own, made of `docker-compose.prod.yml` as a user has it: started, spoken to, and
 //! removed with its volumes at the end, also when the test panics. Does not know what is tested.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -141,13 +141,13 @@ pub async fn execute(context: &Context, plan: &Plan) -> Result<Restored, Error> 
     let run = context.new_run();
     still_true(context, plan).await?;
     let safety = safety(context, plan).await?;
-    hit("restore.2").await;
+    hit("restore.1").await;
     let new = match &plan.request.into {
         Some(name) => name.clone(),
         None => derived_name(&plan.database, "new", &run),
     };
     put_intent(context, plan, &run, &new, RestoreStep::Load)?;
-    hit("restore.1").await;
+    hit("restore.2").await;
     let result = load_and_swap(context, plan, &run, &new).await;
     if let Err(error) = &result {
         abandon(context, plan, &run, &new, error).await;

@@ -101,7 +101,13 @@ pub(super) async fn retire(context: &Context, name: &str) -> Result<(), Error> {
         MarkRole::Old | MarkRole::Undone => {
             // Nobody knows this name but us; pg_dump needs it open.
             context.database.open(name).await?;
-            let made = backup::backup(context, Kind::Final, name).await?;
+            let made = match backup::backup(context, Kind::Final, name).await {
+                Ok(made) => made,
+                Err(error) => {
+                    context.database.close(name).await?;
+                    return Err(error);
+                }
+            };
             context.note(t!("restore.final_dump", database = escape(name), file = made.manifest.file));
             hit("retire.1").await;
         }

@@ -57,7 +57,9 @@ loses as (
         select from pg_catalog.pg_database d, me where d.datname = current_database() and d.datdba <> me.oid) as it)
 select json_build_object(
     'tables', count(*),
-    'rows_estimate', coalesce(sum(case when c.reltuples < 0 then 0 else c.reltuples end)::int8, 0),
+    -- reltuples is -1 until the first analyze; the counters of the statistics system know more then.
+    'rows_estimate', coalesce(sum(case when c.reltuples > 0 then c.reltuples
+                                       else coalesce(pg_catalog.pg_stat_get_live_tuples(c.oid), 0) end)::int8, 0),
     'owners', case when (select it from loses) then 'kept' else 'omitted' end)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\_toast%'

@@ -1,0 +1,325 @@
+//! `kill -9` at every numbered step of both protocols, and signals at the worst moments: the next start finds the old
+//! state or the new one, never something between, and the live database is open. Needs the feature `failpoints`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use amarre::domain::manifest::Manifest;
+use common::{Bed, Ran, literal, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const SPOILED: &str = "update customer set name = 'lost'; drop table stock.item cascade;
+    create table intruder (id int); insert into intruder values (1), (2)";
+
+/// Runs until the step, where the process kills itself as `kill -9` would.
+fn die_at(bed: &Bed, step: &str, arguments: &[&str]) {
+    let mut command = bed.command(arguments);
+    command.env("AMARRE_FAILPOINT", step).stdin(std::process::Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), None, "{step} was not reached:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn replace(bed: &Bed) -> Vec<String> {
+    vec!["restore".into(), "--latest".into(), format!("--yes-replace={}", bed.database)]
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+/// What must hold after the next start, whatever died before it.
+fn assert_mended(bed: &Bed, step: &str) {
+    let left: Vec<String> = fs::read_dir(bed.dir().join(".amarre"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|n| n.contains("T") && n.ends_with(".json"))
+        .collect();
+    assert!(left.is_empty(), "{step}: intents are left: {left:?}");
+    let partial: Vec<_> = bed.files().into_iter().filter(|n| n.ends_with(".partial")).collect();
+    assert!(partial.is_empty(), "{step}: {partial:?}");
+    for entry in bed.list() {
+        assert_eq!(entry["state"], "verified", "{step}: {entry}");
+    }
+    let new: Vec<_> = bed.beside().into_iter().filter(|n| n.contains("_amarre_new_")).collect();
+    assert!(new.is_empty(), "{step}: {new:?}");
+    let open = format!("select datallowconn from pg_database where datname = {}", literal(&bed.database));
+    assert_eq!(bed.server.psql("postgres", &open).trim(), "t", "{step}: the live database is closed");
+    let sessions = format!(
+        "select not exists (select from pg_stat_activity where application_name like 'amarre/2%' and datname like {})",
+        literal(&format!("{}%", bed.database))
+    );
+    bed.server.until("postgres", &sessions);
+    bed.run(&["verify", "--all"]).expect(0);
+}
+
+/// Each step with an installation of its own, all at once.
+fn at_each(steps: &[&str], test: impl Fn(&str) + Sync) {
+    thread::scope(|scope| {
+        for chunk in steps.chunks(steps.len().div_ceil(3)) {
+            let test = &test;
+            scope.spawn(move || chunk.iter().for_each(|step| test(step)));
+        }
+    });
+}
+
+#[test]
+fn fault_63_a_backup_killed_at_any_step_is_there_whole_or_not_at_all() {
+    let steps: Vec<String> = (1..=9).map(|n| format!("backup.{n}")).collect();
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    at_each(&steps, |step| {
+        let bed = Bed::filled("killbackup");
+        let content = bed.content();
+        let first = bed.backup()["file"].as_str().unwrap().to_owned();
+        die_at(&bed, step, &["backup"]);
+        assert_eq!(bed.content(), content, "{step}");
+        assert_eq!(bed.run(&["verify", &first]).code, Some(0), "{step}: the earlier backup");
+        bed.backup();
+        assert_mended(&bed, step);
+        let expected = if step == "backup.9" { 3 } else { 2 };
+        assert_eq!(bed.list().len(), expected, "{step}: {:?}", bed.files());
+    });
+}
+
+/// A backup like the newest one, as if it had been made in 2020.
+fn add_old(bed: &Bed, day: u32) -> String {
+    let newest = bed.files().into_iter().rfind(|n| n.ends_with(".json")).unwrap();
+    let mut manifest = Manifest::parse(&fs::read(bed.dir().join(&newest)).unwrap()).unwrap();
+    let old = format!(
+        "{}_202001{day:02}_030000.sql.gz",
+        manifest.file.split("_backup_").next().unwrap().to_owned() + "_backup"
+    );
+    fs::copy(bed.dir().join(&manifest.file), bed.dir().join(&old)).unwrap();
+    let roles = manifest.roles_file.as_mut().unwrap();
+    let old_roles = format!("{old}.roles.sql");
+    fs::copy(bed.dir().join(&roles.file), bed.dir().join(&old_roles)).unwrap();
+    roles.file = old_roles;
+    manifest.file = old.clone();
+    manifest.started_at = format!("2020-01-{day:02}T02:00:00Z").parse().unwrap();
+    fs::write(bed.dir().join(format!("{old}.json")), manifest.to_bytes()).unwrap();
+    old
+}
+
+#[test]
+fn fault_63_a_rotation_killed_at_any_step_leaves_no_half_backup() {
+    at_each(&["prune.1", "prune.2", "prune.3"], |step| {
+        let mut bed = Bed::filled("killprune");
+        bed.set("BACKUP_KEEP_VERIFIED", "1");
+        bed.backup();
+        let old = [add_old(&bed, 1), add_old(&bed, 2)];
+        die_at(&bed, step, &["prune"]);
+        bed.backup();
+        assert_mended(&bed, step);
+        let files = bed.files();
+        assert!(old.iter().all(|o| !files.iter().any(|f| f.starts_with(o))), "{step}: {files:?}");
+        assert_eq!(bed.list().len(), 2, "{step}: {files:?}");
+    });
+}
+
+#[test]
+fn fault_63_a_restore_killed_at_any_step_leaves_the_old_database_or_the_new_one() {
+    let steps: Vec<String> = (1..=10).map(|n| format!("restore.{n}")).collect();
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    at_each(&steps, |step| {
+        let bed = Bed::filled("killrestore");
+        let saved = bed.content();
+        bed.backup();
+        bed.psql(SPOILED);
+        let changed = bed.content();
+        die_at(&bed, step, &words(&replace(&bed)));
+        let closed = step == "restore.8";
+        let swapped = matches!(step, "restore.9" | "restore.10");
+        let expected = if swapped { &saved } else { &changed };
+        if !closed {
+            assert_eq!(&bed.content(), expected, "{step}: before the next start");
+        }
+        bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
+        assert_eq!(&bed.content(), expected, "{step}: after the next start");
+        assert_mended(&bed, step);
+        if swapped {
+            bed.run(&["restore", "--undo", "--yes-replace", &bed.database]).expect(0);
+            assert_eq!(bed.content(), changed, "{step}: taken back");
+        } else {
+            bed.restore("--latest").expect(0);
+            assert_eq!(bed.content(), saved, "{step}: tried again");
+        }
+    });
+}
+
+#[test]
+fn fault_63_an_undo_killed_at_any_step_leaves_one_of_the_two() {
+    at_each(&["undo.1", "undo.2", "undo.3"], |step| {
+        let bed = Bed::filled("killundo");
+        let saved = bed.content();
+        bed.backup();
+        bed.psql(SPOILED);
+        let changed = bed.content();
+        bed.restore("--latest").expect(0);
+        let undo = ["restore", "--undo", "--yes-replace", &bed.database];
+        die_at(&bed, step, &undo);
+        bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
+        let expected = if step == "undo.3" { &changed } else { &saved };
+        assert_eq!(&bed.content(), expected, "{step}");
+        assert_mended(&bed, step);
+    });
+}
+
+#[test]
+fn fault_63_a_replaced_database_outlives_a_death_before_its_drop() {
+    let bed = Bed::filled("killretire");
+    let saved = bed.content();
+    bed.backup();
+    bed.psql(SPOILED);
+    let mut arguments = replace(&bed);
+    arguments.push("--no-keep-old".into());
+    die_at(&bed, "retire.1", &words(&arguments));
+    assert_eq!(bed.content(), saved);
+    bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
+    assert_mended(&bed, "retire.1");
+    let finals = bed.files().into_iter().filter(|n| n.starts_with("pre_drop_final_") && n.ends_with(".sql.gz")).count();
+    assert_eq!((finals, bed.beside().len()), (1, 1));
+}
+
+#[test]
+fn fault_77_a_running_supervisor_reopens_what_a_dead_restore_left_closed() {
+    let mut bed = Bed::filled("reopen");
+    bed.set("BACKUP_SCHEDULE", "0 0 1 1 *");
+    bed.backup();
+    bed.psql(SPOILED);
+    let changed = bed.content();
+    let supervisor = bed.start(&["supervise"]);
+    die_at(&bed, "restore.8", &words(&replace(&bed)));
+    let died = Instant::now();
+    let open = format!("select datallowconn from pg_database where datname = {}", literal(&bed.database));
+    wait_for("the database to be open", || bed.server.psql("postgres", &open).trim() == "t");
+    assert!(died.elapsed() < Duration::from_secs(60), "{:?}", died.elapsed());
+    assert_eq!(bed.content(), changed);
+    terminate(supervisor.id());
+    supervisor.end().expect(0);
+    assert_mended(&bed, "restore.8");
+}
+
+#[test]
+fn fault_68_a_restore_killed_from_outside_leaves_the_live_database_serving() {
+    let bed = Bed::filled("killed");
+    bed.psql("create materialized view slow as select pg_sleep(4)::text as s");
+    bed.backup();
+    let content = bed.content();
+    let started = bed.start(&words(&replace(&bed)));
+    wait_for("the new database", || bed.beside().iter().any(|n| n.contains("_amarre_new_")));
+    kill(Pid::from_raw(i32::try_from(started.id()).unwrap()), Signal::SIGKILL).unwrap();
+    assert_eq!(started.end().code, None);
+    assert_eq!(bed.content(), content);
+    bed.backup();
+    assert_mended(&bed, "killed");
+}
+
+fn terminate(pid: u32) {
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM).unwrap();
+}
+
+/// Tells it to end and says how long that took.
+fn ended(started: common::Started) -> (Ran, Duration) {
+    let told = Instant::now();
+    terminate(started.id());
+    let ran = started.end();
+    (ran, told.elapsed())
+}
+
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A lock that `pg_dump` waits for: the dump is under way for as long as the session lives.
+fn hold(bed: &Bed) -> common::Session {
+    let session = bed.server.session(&bed.database, "begin; lock table customer in access exclusive mode");
+    bed.server.until(
+        &bed.database,
+        "select exists (select from pg_locks where mode = 'AccessExclusiveLock' and relation = 'customer'::regclass)",
+    );
+    session
+}
+
+fn until_dumping(bed: &Bed) {
+    let sql = format!(
+        "select exists (select from pg_stat_activity where application_name like 'amarre/2%' and datname = {})",
+        literal(&bed.database)
+    );
+    bed.server.until("postgres", &sql);
+}
+
+#[test]
+fn fault_64_a_backup_told_to_stop_ends_at_once_and_commits_nothing() {
+    let bed = Bed::filled("term");
+    bed.backup();
+    let before = bed.files();
+    let lock = hold(&bed);
+    let started = bed.start(&["backup"]);
+    until_dumping(&bed);
+    let (ran, took) = ended(started);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(took < GRACE, "{took:?}");
+    drop(lock);
+    assert_eq!(bed.files(), before);
+    assert_mended(&bed, "SIGTERM");
+}
+
+#[test]
+fn fault_64_a_restore_told_to_stop_while_it_loads_cleans_up_by_itself() {
+    let bed = Bed::filled("termload");
+    bed.psql("create materialized view slow as select pg_sleep(8)::text as s");
+    bed.backup();
+    let content = bed.content();
+    let started = bed.start(&words(&replace(&bed)));
+    let loading = format!(
+        "select exists (select from pg_stat_activity where datname like {} and query ilike '%refresh materialized%')",
+        literal(&format!("{}_amarre_new_%", bed.database))
+    );
+    bed.server.until("postgres", &loading);
+    let (ran, took) = ended(started);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(took < GRACE, "{took:?}");
+    assert_eq!(bed.content(), content);
+    assert_mended(&bed, "SIGTERM");
+}
+
+#[test]
+fn fault_65_one_directory_has_one_supervisor_and_one_run() {
+    let mut bed = Bed::filled("two");
+    bed.set("BACKUP_SCHEDULE", "0 0 1 1 *");
+    bed.run(&["health"]).expect(1).prints("does not run");
+    let supervisor = bed.start(&["supervise"]);
+    wait_for("the supervisor", || bed.run(&["health"]).code == Some(0));
+    bed.run(&["supervise"]).expect(4).says("another supervisor");
+    let lock = hold(&bed);
+    let first = bed.start(&["backup"]);
+    until_dumping(&bed);
+    bed.run(&["backup"]).expect(4);
+    drop(lock);
+    first.end().expect(0);
+    let (ran, took) = ended(supervisor);
+    ran.expect(0);
+    assert!(took < GRACE, "{took:?}");
+    bed.run(&["health"]).expect(1);
+}
+
+#[test]
+fn fault_64_a_supervisor_told_to_stop_ends_its_backup_too() {
+    let mut bed = Bed::filled("nightly");
+    bed.set("BACKUP_SCHEDULE", "* * * * *");
+    let lock = hold(&bed);
+    let supervisor = bed.start(&["supervise"]);
+    until_dumping(&bed);
+    let (ran, took) = ended(supervisor);
+    assert!(took < GRACE, "{took:?}");
+    ran.expect(0);
+    drop(lock);
+    assert!(bed.files().is_empty(), "{:?}", bed.files());
+}
