@@ -111,7 +111,8 @@ fn backups_and_restores(project: &Project) {
 
 /// `docker compose exec backup-cron restore --latest`, answered by a person.
 fn typed(project: &Project, word: &str, code: i32) {
-    let command = project.command(&["exec", "backup-cron", "restore", "--latest"]);
+    let mut command = project.command(&["exec", "backup-cron", "restore", "--latest"]);
+    command.stdin(std::process::Stdio::inherit()); // The terminal's.
     let mut session = Session::spawn(command).unwrap();
     session.set_expect_timeout(Some(Duration::from_secs(60)));
     let asked = session.expect("Type OUI to go on: ").unwrap();
@@ -119,7 +120,7 @@ fn typed(project: &Project, word: &str, code: i32) {
     assert!(shown.contains("20000 rows in 1 tables"), "{shown}");
     session.send(format!("{word}\r")).unwrap();
     let rest = session.expect(Eof).unwrap();
-    let rest = String::from_utf8_lossy(rest.before()).into_owned();
+    let rest = String::from_utf8_lossy(rest.as_bytes()).into_owned();
     let status = session.get_process().wait().unwrap();
     assert_eq!(status, expectrl::process::unix::WaitStatus::Exited(session.get_process().pid(), code), "{rest}");
     if code == 0 {
@@ -177,7 +178,11 @@ fn fault_89_what_runs_beside_a_stopping_sidecar_is_ended_cleanly() {
 
     // A backup that waits for a lock.
     let mut locker = project.command(&["exec", "-T", "db", "psql", "-qX", "-U", "hub", "-d", "hub_chantier", "-c"]);
-    let mut locker = locker.arg("begin; lock table chantiers; select pg_sleep(300)").spawn().unwrap();
+    let mut locker = locker
+        .arg("begin; lock table chantiers; select pg_sleep(300)")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     wait_until("the table is locked", 15, || waits(&project, "relation = 'chantiers'::regclass and granted"));
     let backup = project.exec_beside(&["backup"]);
     wait_until("pg_dump waits", 30, || waits(&project, "not granted"));

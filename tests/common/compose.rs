@@ -1,9 +1,6 @@
 //! A Compose project of a test's own, made of `docker-compose.prod.yml` as a user has it: started, spoken to, and
 //! removed with its volumes at the end, also when the test panics. Does not know what is tested.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -92,12 +89,6 @@ impl Project {
         // Left by a run that was killed.
         project.down();
         project
-    }
-
-    /// Another setting for both services, from the next `up` on.
-    pub fn set(&self, line: &str) {
-        let mut file = std::fs::OpenOptions::new().append(true).open(self.env_file()).expect("opened");
-        writeln!(file, "{line}").expect("written");
     }
 
     /// Another Compose file over the first, from now on.
