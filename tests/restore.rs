@@ -216,11 +216,14 @@ fn fault_74_missing_extensions_and_tablespaces_are_listed() {
 
 #[test]
 fn fault_75_a_prepared_transaction_and_a_slot_stop_it_first() {
-    let bed = Bed::filled("blocked");
+    // A server of its own: making a slot waits for every transaction that is open on the whole server.
+    let own = OwnServer::start(&[], &["-c", "wal_level=logical", "-c", "max_prepared_transactions=2"]);
+    let bed = Bed::on(&own.server, "hub_blocked");
+    bed.psql(common::SHOP);
     bed.backup();
     let name = bed.database.clone();
-    bed.psql(&format!("begin; insert into customer (name) values ('prepared'); prepare transaction '{name}'"));
     bed.psql(&format!("select pg_create_logical_replication_slot('{name}', 'pgoutput')"));
+    bed.psql(&format!("begin; insert into customer (name) values ('prepared'); prepare transaction '{name}'"));
     let ran = bed.restore("--latest");
     bed.psql(&format!("rollback prepared '{name}'"));
     bed.psql(&format!("select pg_drop_replication_slot('{name}')"));

@@ -93,7 +93,9 @@ fn after_a_file_of_the_old_scripts_the_applications_own_role_can_use_its_tables(
     let (app, reader) = (Role::new(&bed.server, "login"), Role::new(&bed.server, "login"));
     bed.psql(&format!(
         "alter database {db} owner to {app}; alter schema public owner to {app}; set role {app}; {SHOP}
-         grant select on customer to {reader}; grant usage on schema stock to {reader};",
+         grant select on customer to {reader}; grant usage on schema stock to {reader};
+         alter default privileges grant select on tables to {reader};
+         alter default privileges in schema stock grant usage on sequences to {reader};",
         db = bed.database,
         app = app.name,
         reader = reader.name

@@ -21,7 +21,17 @@ grants as (
     union all
     select format('grant execute on routine %s to %s', p.oid::regprocedure,
                   case a.grantee when 0 then 'public' else quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) end)
-    from pg_catalog.pg_proc p, lateral aclexplode(p.proacl) a where p.oid >= 16384 and a.grantee <> p.proowner)
+    from pg_catalog.pg_proc p, lateral aclexplode(p.proacl) a where p.oid >= 16384 and a.grantee <> p.proowner
+    union all
+    select format('alter default privileges for role %I %s grant %s on %s to %s', pg_catalog.pg_get_userbyid(d.defaclrole),
+                  case d.defaclnamespace when 0 then '' else format('in schema %I', n.nspname) end, a.privilege_type,
+                  case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'routines'
+                                       when 'T' then 'types' else 'schemas' end,
+                  case a.grantee when 0 then 'public' else quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) end)
+           || case when a.is_grantable then ' with grant option' else '' end
+    from pg_catalog.pg_default_acl d left join pg_catalog.pg_namespace n on n.oid = d.defaclnamespace,
+         lateral aclexplode(d.defaclacl) a
+    where d.defaclobjtype in ('r', 'S', 'f', 'T', 'n') and (d.defaclnamespace <> 0 or a.grantee <> d.defaclrole))
 select json_build_object(
     'owners', (select coalesce(json_agg(json_build_object(
         'type', type, 'identity', identity, 'owner', pg_catalog.pg_get_userbyid(owner))), '[]') from objects),
