@@ -268,10 +268,14 @@ impl App {
             state,
             waiting: None,
         };
-        let siblings = self.cancel.clone();
+        // The container goes with this process, and takes the runs of `docker compose exec` with it without a word.
+        // On a host the others are other people's.
+        let (siblings, in_container) = (self.cancel.clone(), self.settings.in_container);
         let ending = tokio::spawn(async move {
             siblings.cancelled().await;
-            process::siblings::end_all(SIBLINGS_PATIENCE).await;
+            if in_container {
+                process::siblings::end_all(SIBLINGS_PATIENCE).await;
+            }
         });
         let ran = supervisor.run(&self.cancel).await;
         if self.cancel.is_cancelled() {

@@ -1,5 +1,6 @@
 //! `kill -9` at every numbered step of both protocols, and signals at the worst moments: the next start finds the old
 //! state or the new one, never something between, and the live database is open. Needs the feature `failpoints`.
+#![cfg(feature = "failpoints")]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -239,7 +240,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A lock that `pg_dump` waits for: the dump is under way for as long as the session lives.
 fn hold(bed: &Bed) -> common::Session {
-    let session = bed.server.session(&bed.database, "begin; lock table customer in access exclusive mode");
+    let session = bed.server.session(&bed.database, "begin; lock table customer in access exclusive mode;");
     bed.server.until(
         &bed.database,
         "select exists (select from pg_locks where mode = 'AccessExclusiveLock' and relation = 'customer'::regclass)",
