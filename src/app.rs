@@ -372,6 +372,10 @@ impl App {
         // A run at work has an intent too: that is not ours to mend, and asking costs no engine.
         drop(self.try_lock()?);
         let context = self.context().await?;
+        let pending = self.intents().pending().map(|p| p.intents).unwrap_or_default();
+        if !pending.iter().any(|intent| operations::recover::is_ours(&context, intent)) {
+            return Ok(());
+        }
         self.lock(&context).await.map(drop)
     }
 

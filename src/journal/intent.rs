@@ -19,6 +19,9 @@ pub struct Intent {
     pub format: u32,
     /// The run.
     pub run: RunId,
+    /// The installation it belongs to: a database of this name on another server is not the one meant.
+    #[serde(default)]
+    pub installation: String,
     /// What it does.
     pub work: Work,
 }
@@ -194,6 +197,7 @@ mod tests {
         Intent {
             format: FORMAT,
             run,
+            installation: "hub/hub".into(),
             work: Work::Backup { file: "a_backup_20261121_030000.sql.gz".into(), stored: None },
         }
     }

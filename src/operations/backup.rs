@@ -18,7 +18,7 @@ use crate::domain::retention::Plan;
 use crate::domain::run::RunId;
 use crate::domain::text::escape;
 use crate::dump::{self, DumpWriter, Options, Progress, Proof, Scan};
-use crate::journal::intent::{self, Intent, Work};
+use crate::journal::intent::Work;
 use crate::store::{Draft, Reader};
 
 /// A table with at least this many rows that is empty the next day is worth a look (fault 25).
@@ -61,7 +61,14 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
     }
     let manifest = Arc::new(result?);
     let pruned = match kind {
-        Kind::Backup => Some(prune::apply(context).await?),
+        // The backup is committed: a rotation that fails is said, and tried again after the next one.
+        Kind::Backup => match prune::apply(context).await {
+            Ok(plan) => Some(plan),
+            Err(error) => {
+                context.warn(t!("backup.rotation_failed", cause = error));
+                None
+            }
+        },
         Kind::Safety | Kind::Final => None,
     };
     Ok(Made { manifest, pruned })
@@ -105,7 +112,7 @@ async fn check_space(context: &Context, facts: &Facts, last: Option<&Manifest>) 
 
 fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Result<(), Error> {
     let work = Work::Backup { file: start.name.file(), stored };
-    let intent = Intent { format: intent::FORMAT, run: start.run.clone(), work };
+    let intent = context.intent(&start.run, work);
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })
 }
 

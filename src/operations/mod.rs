@@ -13,7 +13,7 @@ use crate::domain::event::{Event, Observer};
 use crate::domain::retention;
 use crate::domain::run::RunId;
 use crate::journal::Journal;
-use crate::journal::intent::Intents;
+use crate::journal::intent::{self, Intent, Intents, Work};
 use crate::store::Store;
 
 pub mod backup;
@@ -82,6 +82,10 @@ pub struct Rules {
 impl Context {
     fn new_run(&self) -> RunId {
         RunId::new(self.clock.now(), (self.machine.random)() as u32)
+    }
+
+    fn intent(&self, run: &RunId, work: Work) -> Intent {
+        Intent { format: intent::FORMAT, run: run.clone(), installation: self.rules.installation.clone(), work }
     }
 
     fn stage(&self, key: &'static str, total: Option<u64>) {

@@ -9,7 +9,7 @@ use super::failpoint::hit;
 use super::{Context, Error, catalogue};
 use crate::domain::name;
 use crate::domain::retention::{self, Plan};
-use crate::journal::intent::{self, Intent, Work};
+use crate::journal::intent::Work;
 
 /// What would be deleted now, and why the rest stays.
 ///
@@ -38,7 +38,7 @@ async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
         return Ok(());
     }
     let run = context.new_run();
-    let intent = Intent { format: intent::FORMAT, run: run.clone(), work: Work::Delete { files: files.to_vec() } };
+    let intent = context.intent(&run, Work::Delete { files: files.to_vec() });
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
     hit("prune.1").await;
     for file in files {

@@ -5,6 +5,7 @@ use rust_i18n::t;
 
 use super::restore::resume;
 use super::{Context, Error, backup, prune};
+use crate::domain::text::escape;
 use crate::dump;
 use crate::journal::intent::{Intent, Work};
 
@@ -15,18 +16,29 @@ use crate::journal::intent::{Intent, Work};
 /// anything that destroys.
 pub async fn recover(context: &Context) -> Result<(), Error> {
     for leftover in context.store.sweep_drafts().await? {
-        context.note(t!("recover.partial", file = crate::domain::text::escape(&leftover)));
+        context.note(t!("recover.partial", file = escape(&leftover)));
     }
     let pending = context.intents.pending().map_err(|error| Error::Intent { cause: error.to_string() })?;
     for file in &pending.unreadable {
-        context.warn(t!("recover.unreadable", file = crate::domain::text::escape(file)));
+        context.warn(t!("recover.unreadable", file = escape(file)));
     }
     for intent in &pending.intents {
+        if !is_ours(context, intent) {
+            context.warn(t!("recover.of_another", run = intent.run, name = escape(&intent.installation)));
+            continue;
+        }
         context.note(t!("recover.found", run = intent.run));
         mend(context, intent).await?;
         context.intents.end(&intent.run).map_err(|error| Error::Intent { cause: error.to_string() })?;
     }
     Ok(())
+}
+
+/// Files can be told by their content, a database only by the server it is on.
+#[must_use]
+pub fn is_ours(context: &Context, intent: &Intent) -> bool {
+    let restores = matches!(intent.work, Work::Restore { .. });
+    !restores || intent.installation.is_empty() || intent.installation == context.rules.installation
 }
 
 async fn mend(context: &Context, intent: &Intent) -> Result<(), Error> {
@@ -38,7 +50,7 @@ async fn mend(context: &Context, intent: &Intent) -> Result<(), Error> {
                 && measure(context, file).await?.as_ref() == Some(expected)
             {
                 backup::remove_uncommitted(context, file).await?;
-                context.note(t!("recover.backup", file = crate::domain::text::escape(file)));
+                context.note(t!("recover.backup", file = escape(file)));
             }
             Ok(())
         }

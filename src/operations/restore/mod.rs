@@ -15,7 +15,7 @@ use crate::domain::manifest::{DatabaseRecord, Manifest};
 use crate::domain::name::Kind;
 use crate::domain::run::RunId;
 use crate::dump::Proof;
-use crate::journal::intent::{self, Intent, RestoreStep, Work};
+use crate::journal::intent::{Intent, RestoreStep, Work};
 use crate::store::Store;
 
 mod check;
@@ -254,7 +254,7 @@ async fn finish_old(context: &Context, plan: &Plan, aside: Option<(String, Mark)
 
 /// Undoes what a failed restore began. The live database comes first; what cannot be removed now stays named in the intent.
 async fn abandon(context: &Context, plan: &Plan, run: &RunId, new: &str, error: &Error) {
-    let intent = intent_of(plan, run, new, RestoreStep::Swap);
+    let intent = intent_of(context, plan, run, new, RestoreStep::Swap);
     if matches!(error, Error::Differs { .. } | Error::Exists { .. }) {
         end_intent(context, run);
         return;
@@ -268,18 +268,18 @@ async fn abandon(context: &Context, plan: &Plan, run: &RunId, new: &str, error: 
     }
 }
 
-fn intent_of(plan: &Plan, run: &RunId, new: &str, step: RestoreStep) -> Intent {
+fn intent_of(context: &Context, plan: &Plan, run: &RunId, new: &str, step: RestoreStep) -> Intent {
     let work = Work::Restore {
         database: plan.database.clone(),
         live_oid: plan.live.as_ref().map(|l| l.oid),
         new: new.to_owned(),
         step,
     };
-    Intent { format: intent::FORMAT, run: run.clone(), work }
+    context.intent(run, work)
 }
 
 fn put_intent(context: &Context, plan: &Plan, run: &RunId, new: &str, step: RestoreStep) -> Result<(), Error> {
-    let intent = intent_of(plan, run, new, step);
+    let intent = intent_of(context, plan, run, new, step);
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })
 }
 

@@ -5,7 +5,7 @@ use rust_i18n::t;
 
 use super::{derived_name, end_intent, new_mark, resume};
 use crate::database::{Facts, Mark, MarkRole, Marked, Swap};
-use crate::journal::intent::{self, Intent, RestoreStep, Work};
+use crate::journal::intent::{RestoreStep, Work};
 use crate::operations::failpoint::hit;
 use crate::operations::{Context, Error};
 
@@ -65,7 +65,7 @@ pub async fn undo(context: &Context, plan: &UndoPlan) -> Result<Undone, Error> {
         new: plan.back.name.clone(),
         step: RestoreStep::Swap,
     };
-    let intent = Intent { format: intent::FORMAT, run: run.clone(), work };
+    let intent = context.intent(&run, work);
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
     hit("undo.1").await;
     let now = context.clock.now();
