@@ -10,6 +10,8 @@
 #   AMARRE_TEST_PG17, AMARRE_TEST_PG15             running PostgreSQL containers of this run (max_connections 200,
 #   AMARRE_TEST_PG_USER, AMARRE_TEST_PG_PASSWORD   max_prepared_transactions 5, wal_level logical), their superuser
 #   AMARRE_TEST_PG_IMAGE_17, AMARRE_TEST_PG_IMAGE_15   images to start more of them from
+#   AMARRE_TEST_LANE_DIR       directory that these containers mount too, at /lane and elsewhere: the fast lane
+#   AMARRE_TEST_VARIANT        `fifo`, `zstd`, …, between commas: how the end-to-end tests make their backups
 #   AMARRE_TEST_BASE_IMAGE     the small image with a shell that the sidecar's image is built on
 #   AMARRE_TEST_IMAGE          the sidecar's image with a release binary
 #   AMARRE_TEST_COMPOSE=1      `docker compose` v2 works
@@ -216,6 +218,22 @@ total() {
     awk '{ n += $1 } END { print n + 0 }'
 }
 
+# End to end once more, through the fast lane (every compression has tests of its own in `formats`).
+readonly VARIANT=fifo
+readonly VARIANT_SUITES=(backup crash formats restore undo)
+
+variant_tests() {
+  local suites=() suite
+  for suite in "${VARIANT_SUITES[@]}"; do suites+=(--test "$suite"); done
+  export AMARRE_TEST_VARIANT=$VARIANT
+  if cargo nextest --version >/dev/null 2>&1; then
+    run_tests "tests ($VARIANT)" cargo nextest run --locked --all-features --no-fail-fast "${suites[@]}" "$@"
+  else
+    run_tests "tests ($VARIANT)" cargo test --locked --all-features --no-fail-fast "${suites[@]}" "$@"
+  fi
+  unset AMARRE_TEST_VARIANT
+}
+
 all_tests() {
   : >"$AMARRE_SKIPPED_LOG"
   if cargo nextest --version >/dev/null 2>&1; then
@@ -225,6 +243,7 @@ all_tests() {
   else
     run_tests tests cargo test --locked --all-features --no-fail-fast "$@"
   fi
+  [ -z "${AMARRE_TEST_LANE_DIR:-}" ] || variant_tests "$@"
   local skipped
   skipped=$(wc -l <"$AMARRE_SKIPPED_LOG")
   [ "$skipped" -eq 0 ] || { say 'tests that skipped themselves:'; sort "$AMARRE_SKIPPED_LOG" >&2; }

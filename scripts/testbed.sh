@@ -361,6 +361,12 @@ cmd_postgres_local() {
 
 test_container() { echo "amarre-test-pg$1${AMARRE_TEST_SUFFIX:-}"; }
 
+# A directory that the tests share with the databases' containers, for the fast lane: nobody else lists it, never sticky.
+test_lane() { echo "$AMARRE_CACHE/lane${AMARRE_TEST_SUFFIX:-}"; }
+
+# Where the containers see it: not at the same place in all of them, since that must not matter.
+lane_in_container() { case $1 in 17) echo /lane ;; *) echo /srv/fast ;; esac; }
+
 cmd_up() {
   local majors=${*:-$TEST_MAJORS}
   with_lock up up_locked "$majors"
@@ -368,6 +374,8 @@ cmd_up() {
 
 up_locked() {
   local majors=$1 major name password='' lines=''
+  mkdir -p "$(test_lane)"
+  chmod 0711 "$(test_lane)"
   for major in $majors; do
     name=$(test_container "$major")
     password=${password:-$(container_password "$name")}
@@ -383,6 +391,7 @@ up_locked() {
   done
   say "up: PostgreSQL ready: $majors"
   printf '%sexport AMARRE_TEST_PG_USER=hub\nexport AMARRE_TEST_PG_PASSWORD=%s\n' "$lines" "$password"
+  printf 'export AMARRE_TEST_LANE_DIR=%q\n' "$(test_lane)"
 }
 
 # One password for all of them, so one that is running already sets it.
@@ -391,10 +400,15 @@ container_password() {
   docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^POSTGRES_PASSWORD=//p'
 }
 
+# One that an older version of this script started has none.
+has_lane() {
+  docker inspect -f '{{range .Mounts}}{{println .Source}}{{end}}' "$1" 2>/dev/null | grep -qxF "$(test_lane)"
+}
+
 up_one() {
   local major=$1 password=$2 name image
   name=$(test_container "$major")
-  if [ "$(container_password "$name")" = "$password" ]; then
+  if [ "$(container_password "$name")" = "$password" ] && has_lane "$name"; then
     say "up: $name is running"
     return
   fi
@@ -403,6 +417,7 @@ up_one() {
   say "up: starting $name ($image)"
   # Nothing in it outlives the tests, so it need not survive a power cut. The rest is what some tests ask of a server.
   docker run -d --name "$name" --label amarre.testbed=1 --shm-size 256m \
+    -v "$(test_lane):$(lane_in_container "$major")" \
     -e POSTGRES_USER=hub -e POSTGRES_PASSWORD="$password" -e POSTGRES_DB=hub_chantier "$image" \
     postgres -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200 \
     -c max_prepared_transactions=5 -c wal_level=logical >/dev/null
@@ -417,6 +432,7 @@ cmd_down() {
     docker rm -fv "$name" >/dev/null
     say "down: $name removed"
   done
+  [ -z "${AMARRE_TEST_SUFFIX:-}" ] || rm -rf "$(test_lane)"
 }
 
 # --- command line ---------------------------------------------------------------------------------------------------

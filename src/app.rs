@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rust_i18n::t;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
@@ -57,17 +58,22 @@ pub struct App {
 /// How long the engine may take to answer a question.
 const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// The database's container, once it was found: a run looks for it once.
+type Place = Arc<OnceCell<(Engine, Container)>>;
+
 impl App {
     /// Everything that an operation needs. Reaches the engine only to learn the installation's name.
     ///
     /// # Errors
     /// [`Failure`]: the directory cannot be used, the journal cannot be opened at all.
     pub async fn context(&self) -> Result<Context, Failure> {
-        self.context_of(self.installation().await)
+        let place = Place::default();
+        let installation = self.installation(&place).await;
+        self.context_of(installation, place)
     }
 
-    fn context_of(&self, installation: String) -> Result<Context, Failure> {
-        let database: Arc<dyn Database> = Arc::new(Postgres::new(self.runner(), self.connection()));
+    fn context_of(&self, installation: String, place: Place) -> Result<Context, Failure> {
+        let database: Arc<dyn Database> = Arc::new(Postgres::new(self.runner_at(place), self.connection()));
         Ok(Context {
             database,
             store: self.store()?,
@@ -95,6 +101,10 @@ impl App {
                 }
             }
             Err(error) => self.warn(error.to_string()),
+        }
+        // What cannot be listed is no lane, which whoever wants to use it says.
+        if let Ok(swept @ 1..) = runner::docker::sweep(&self.settings.lane_dir) {
+            tracing::info!("{}", t!("app.lane_swept", count = swept));
         }
         operations::recover::recover(context).await?;
         Ok(lock)
@@ -155,6 +165,7 @@ impl App {
                 safety_days: s.retention.safety_days,
             },
             workers: s.workers,
+            compression: s.compression,
             role_passwords: s.database.role_passwords,
             ready_patience: s.database.ready_timeout,
             undo: chrono::TimeDelta::from_std(s.retention.undo).unwrap_or(chrono::TimeDelta::days(1)),
@@ -176,15 +187,20 @@ impl App {
     /// The runner of the settings; it looks for its container when it is first used.
     #[must_use]
     pub fn runner(&self) -> Arc<dyn Runner> {
+        self.runner_at(Place::default())
+    }
+
+    fn runner_at(&self, place: Place) -> Arc<dyn Runner> {
         match self.settings.database.runner {
             settings::Runner::Local => Arc::new(LocalRunner::new()),
             settings::Runner::Docker => {
                 let app = self.clone();
                 Arc::new(Late::new(move || {
-                    let app = app.clone();
+                    let (app, place) = (app.clone(), Arc::clone(&place));
                     async move {
-                        let (engine, container) = app.container().await?;
-                        Ok(Arc::new(DockerRunner::new(engine, container)) as Arc<dyn Runner>)
+                        let (engine, container) = place.get_or_try_init(|| app.container()).await?.clone();
+                        let runner = DockerRunner::new(engine, container).with_lane(&app.settings.lane_dir);
+                        Ok(Arc::new(runner) as Arc<dyn Runner>)
                     }
                 }))
             }
@@ -216,7 +232,7 @@ impl App {
 
     /// The name that tells this installation from others: `BACKUP_NAME`, else Compose project and database. Without an
     /// engine to ask, what was found last time holds.
-    async fn installation(&self) -> String {
+    async fn installation(&self, place: &Place) -> String {
         let s = &self.settings;
         if let Some(name) = &s.installation {
             return name.clone();
@@ -224,7 +240,10 @@ impl App {
         let remembered = record::Installation::new(&s.backup_dir);
         let project = match s.database.runner {
             settings::Runner::Local => Some("local".to_owned()),
-            settings::Runner::Docker => self.container().await.ok().map(|(_, c)| c.project.unwrap_or(c.name)),
+            settings::Runner::Docker => {
+                let found = place.get_or_try_init(|| self.container()).await.ok();
+                found.map(|(_, c)| c.project.clone().unwrap_or_else(|| c.name.clone()))
+            }
         };
         match (project, remembered.get()) {
             (Some(project), before) => {
@@ -294,7 +313,7 @@ impl App {
         let known =
             self.settings.installation.clone().or_else(|| record::Installation::new(&self.settings.backup_dir).get());
         let context = match known {
-            Some(installation) => self.context_of(installation)?,
+            Some(installation) => self.context_of(installation, Place::default())?,
             None => self.context().await?,
         };
         let catalogue = operations::catalogue::load(&context).await?;
@@ -507,5 +526,7 @@ pub fn shutdown() -> Result<CancellationToken, Failure> {
         hint: None,
         exit: Exit::Failed,
     };
-    Ok(Shutdown::listen().map_err(failed)?.token)
+    let token = Shutdown::listen().map_err(failed)?.token;
+    operations::failpoint::watch(&token);
+    Ok(token)
 }

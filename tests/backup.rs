@@ -491,3 +491,42 @@ fn fault_64_told_to_stop_a_backup_ends_soon_and_commits_nothing() {
     assert_eq!(bed.psql(dumping), "f", "its session is ended, too");
     nothing_new(&bed, &before);
 }
+
+/// The stages that a run's JSON lists; each did something and took time.
+fn stages(timings: &serde_json::Value) -> Vec<String> {
+    let stages = timings.as_array().unwrap();
+    for stage in stages {
+        assert!(stage["bytes"].as_u64().unwrap() > 1000, "{stage}");
+        let times = ["busy_seconds", "starved_seconds", "blocked_seconds"].map(|key| stage[key].as_f64().unwrap());
+        assert!(times.iter().sum::<f64>() > 0.0 && times.iter().all(|t| (0.0..120.0).contains(t)), "{stage}");
+    }
+    stages.iter().map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_run_tells_where_its_time_went_and_how_much_memory_it_had() {
+    let bed = Bed::filled("timings");
+    let made = bed.backup();
+    assert_eq!(stages(&made["timings"]), ["read", "inspect", "compress", "write", "sync", "prove"]);
+    let read = bed.run(&["verify", "--json"]).expect(0).json();
+    assert_eq!(stages(&read["backups"][0]["timings"]), ["read", "unpack", "inspect"]);
+    let replace = format!("--yes-replace={}", bed.database);
+    let restored = bed.run(&["restore", "--latest", "--json", &replace]).expect(0).json();
+    assert_eq!(stages(&restored["timings"]), ["read", "unpack", "load"]);
+    let pruned = bed.run(&["prune", "--json"]).expect(0).json();
+    let undone = bed.run(&["restore", "--undo", "--json", &replace]).expect(0).json();
+    for run in [made, read, restored, pruned, undone] {
+        assert!(run["peak_rss_bytes"].as_u64().unwrap() > 1_000_000, "{run}");
+    }
+    let latest = ["restore", "--latest", "--timings", &replace];
+    for arguments in [&["backup", "--timings"][..], &["verify", "--timings"], &latest] {
+        let ran = bed.run(arguments).expect(0).prints(" input wait  room wait  share").says("peak memory: ");
+        let marked = ran.out.lines().filter(|line| line.ends_with(" slowest")).count();
+        assert_eq!(marked, ran.out.matches("room wait").count(), "one for each table: {}", ran.out);
+    }
+    let ran = bed.run(&["--lang", "fr", "backup", "--timings"]).expect(0);
+    ran.prints(" att. place ").prints(" goulot").says("mémoire maximale");
+    let silent = bed.run(&["backup"]).expect(0);
+    assert!(!silent.out.contains("room wait"), "{}", silent.out);
+    bed.run(&["prune"]).expect(0).says("peak memory: ");
+}

@@ -49,10 +49,11 @@ fn foreign_owners(project: &Project) -> String {
 
 #[test]
 fn the_sidecar_does_its_job_out_of_the_box() {
-    let project = installed("box");
+    let mut project = installed("box");
 
     rights_are_given_up(&project);
     backups_and_restores(&project);
+    without_the_lane(&mut project);
     a_hosts_crontab_may_write_too(&project);
     fault_65_a_second_supervisor_is_refused(&project);
     health_is_seen_by_the_engine(&project);
@@ -73,7 +74,9 @@ fn rights_are_given_up(project: &Project) {
     assert!(rss < IDLE_RSS_KB, "{rss} kB");
 
     let report = json(&project.exec(&["amarre", "doctor", "--json"]).expect(0).out);
-    for name in ["engine", "container", "versions", "database", "directory", "mount", "privileges", "supervisor"] {
+    for name in
+        ["engine", "container", "lane", "versions", "database", "directory", "mount", "privileges", "supervisor"]
+    {
         assert_eq!(check(&report, name).0, "ok", "{report}");
     }
     let rights = check(&report, "privileges").1;
@@ -95,6 +98,8 @@ fn backups_and_restores(project: &Project) {
     assert!(made.text().contains("20000 rows in 1 tables"), "{}", made.text());
     assert!(!made.text().contains("warning"), "{}", made.text());
     assert!(!made.text().contains(PASSWORD), "{}", made.text());
+    let made = json(&project.exec(&["backup", "--json"]).expect(0).out);
+    assert_eq!(made["lane"], "fifo", "{made}");
     project.sql("update chantiers set nom = 'lost'");
     project.sql("create table later (id int)");
 
@@ -107,6 +112,25 @@ fn backups_and_restores(project: &Project) {
     typed(project, "OUI", 0);
     assert_eq!(project.sql("select count(*) from chantiers where nom <> 'lost'"), "20000");
     assert_eq!(project.sql("select to_regclass('later') is null"), "t");
+    assert_eq!(project.as_host_root_on("lane", "ls -A /b; stat -c '%u:%g %a' /b").trim(), "10001:10001 711");
+}
+
+/// A database that does not mount the volume: as good a backup and restore, by the slower lane, and the lines for the fast one.
+fn without_the_lane(project: &mut Project) {
+    project.override_with("services: {db: {volumes: !override [\"postgres_data:/var/lib/postgresql/data\"]}}");
+    project.compose(&["up", "-d", "--no-build", "--wait", "db"]).expect(0);
+    wait_until("the supervisor runs", 30, || project.exec(&["amarre", "health"]).code == 0);
+    let said = project.exec(&["amarre", "doctor"]).text();
+    for line in ["warning       lane", "      - lane:/lane", "  lane: "] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert_eq!(said.matches("- lane:/lane").count(), 2, "{said}");
+    let made = json(&project.exec(&["backup", "--json"]).expect(0).out);
+    assert_eq!(made["lane"], "exec", "{made}");
+    project.exec(&["restore", "--latest", "--yes-replace", "hub_chantier"]).expect(0);
+    assert_eq!(project.sql("select count(*) from chantiers"), "20000");
+    project.drop_overrides();
+    project.compose(&["up", "-d", "--no-build", "--wait", "db"]).expect(0);
 }
 
 /// `docker compose exec backup-cron restore --latest`, answered by a person.

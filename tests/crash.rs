@@ -43,11 +43,18 @@ fn assert_mended(bed: &Bed, step: &str) {
     let left: Vec<String> = fs::read_dir(bed.dir().join(".amarre"))
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|n| n.contains("T") && n.ends_with(".json"))
+        .filter(|n| n.contains("T") && (n.ends_with(".json") || n.ends_with(".tmp")))
         .collect();
     assert!(left.is_empty(), "{step}: intents are left: {left:?}");
     let partial: Vec<_> = bed.files().into_iter().filter(|n| n.ends_with(".partial")).collect();
     assert!(partial.is_empty(), "{step}: {partial:?}");
+    let files = bed.files();
+    let alone = |roles: &&String| {
+        let file = roles.strip_suffix(".roles.sql");
+        file.is_some_and(|file| !files.contains(&format!("{file}.json")))
+    };
+    let roles: Vec<_> = files.iter().filter(alone).collect();
+    assert!(roles.is_empty(), "{step}: roles with no backup: {roles:?}");
     for entry in bed.list() {
         assert_eq!(entry["state"], "verified", "{step}: {entry}");
     }
@@ -89,6 +96,35 @@ fn fault_63_a_backup_killed_at_any_step_is_there_whole_or_not_at_all() {
         let expected = if step == "backup.9" { 3 } else { 2 };
         assert_eq!(bed.list().len(), expected, "{step}: {:?}", bed.files());
     });
+}
+
+/// What a mending removes includes the roles file, which holds password hashes: nothing would ever find that alone.
+#[test]
+fn fault_63_a_mending_that_is_killed_too_leaves_no_roles_file() {
+    let bed = Bed::filled("killmend");
+    bed.backup();
+    die_at(&bed, "backup.8", &["backup"]);
+    let roles = || bed.files().iter().filter(|n| n.ends_with(".roles.sql")).count();
+    assert_eq!(roles(), 2);
+    die_at(&bed, "mend.1", &["backup"]);
+    bed.backup();
+    assert_mended(&bed, "mend.1");
+    assert_eq!((roles(), bed.list().len()), (2, 2), "{:?}", bed.files());
+}
+
+#[test]
+fn fault_63_an_intent_that_was_cut_off_is_swept_at_the_next_start() {
+    let bed = Bed::filled("killintent");
+    die_at(&bed, "backup.1", &["backup"]);
+    let intents = bed.dir().join(".amarre");
+    let written = fs::read_dir(&intents).unwrap().map(|e| e.unwrap().path());
+    let written = written.into_iter().find(|p| p.to_string_lossy().ends_with(".json")).unwrap();
+    // As if it had died a moment earlier, before the rename.
+    fs::rename(&written, written.with_extension("tmp")).unwrap();
+    bed.backup();
+    let left: Vec<_> = fs::read_dir(&intents).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|n| n.to_string_lossy().ends_with(".tmp")), "{left:?}");
+    assert_mended(&bed, "backup.1");
 }
 
 /// A backup like the newest one, as if it had been made in 2020.
@@ -156,6 +192,23 @@ fn fault_63_a_restore_killed_at_any_step_leaves_the_old_database_or_the_new_one(
     });
 }
 
+/// Without a live database the restore has nothing to tell its own by but the name and the mark of the half-made one.
+#[test]
+fn fault_63_a_killed_restore_leaves_a_database_that_others_made_meanwhile_alone() {
+    let bed = Bed::filled("meanwhile");
+    bed.backup();
+    bed.server.psql("postgres", &format!("drop database {}", common::identifier(&bed.database)));
+    die_at(&bed, "restore.4", &words(&replace(&bed)));
+    assert_eq!(bed.beside().len(), 1);
+    bed.server.psql("postgres", &format!("create database {}", common::identifier(&bed.database)));
+    bed.psql("create table theirs (id int)");
+    let theirs = bed.content();
+    let ran = bed.run(&["restore", "--latest", "--dry-run"]).expect(0).says("which was not finished");
+    assert!(!ran.err.contains("had already replaced"), "{}", ran.err);
+    assert_eq!(bed.content(), theirs);
+    assert_mended(&bed, "restore.4");
+}
+
 #[test]
 fn fault_63_an_undo_killed_at_any_step_leaves_one_of_the_two() {
     at_each(&["undo.1", "undo.2", "undo.3"], |step| {
@@ -186,8 +239,11 @@ fn fault_63_a_replaced_database_outlives_a_death_before_its_drop() {
     assert_eq!(bed.content(), saved);
     bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
     assert_mended(&bed, "retire.1");
-    let finals = bed.files().into_iter().filter(|n| n.starts_with("pre_drop_final_") && n.ends_with(".sql.gz")).count();
-    assert_eq!((finals, bed.beside().len()), (1, 1));
+    assert_eq!((finals(&bed), bed.beside().len()), (1, 1));
+}
+
+fn finals(bed: &Bed) -> usize {
+    bed.files().into_iter().filter(|n| n.starts_with("pre_drop_final_") && n.ends_with(".sql.gz")).count()
 }
 
 #[test]
@@ -289,6 +345,98 @@ fn fault_64_a_restore_told_to_stop_while_it_loads_cleans_up_by_itself() {
     assert!(took < GRACE, "{took:?}");
     assert_eq!(bed.content(), content);
     assert_mended(&bed, "SIGTERM");
+}
+
+/// Runs, and gets a SIGTERM at the step.
+fn told_at(bed: &Bed, step: &str, arguments: &[&str]) -> Ran {
+    let mut command = bed.command(arguments);
+    command.env("AMARRE_FAILPOINT", format!("{step}:term"));
+    common::fed(command, b"")
+}
+
+#[test]
+fn fault_64_an_undo_told_to_stop_is_done_or_not_begun() {
+    at_each(&["undo.1", "undo.2", "undo.3"], |step| {
+        let bed = Bed::filled("termundo");
+        let saved = bed.content();
+        bed.backup();
+        bed.psql(SPOILED);
+        let changed = bed.content();
+        bed.restore("--latest").expect(0);
+        let ran = told_at(&bed, step, &["restore", "--undo", "--yes-replace", &bed.database]);
+        // Once the live database is closed, going on is the shortest way to an open one.
+        let (code, expected) = if step == "undo.1" { (1, &saved) } else { (0, &changed) };
+        assert_eq!(ran.code, Some(code), "{step}: {ran:?}");
+        assert_eq!(&bed.content(), expected, "{step}");
+        bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
+        assert_eq!(&bed.content(), expected, "{step}: after the next start");
+        assert_mended(&bed, step);
+        assert_eq!(bed.beside().len(), 1, "{step}");
+    });
+}
+
+#[test]
+fn fault_64_a_rotation_told_to_stop_leaves_whole_backups() {
+    at_each(&["prune.1", "prune.2", "prune.3"], |step| {
+        let mut bed = Bed::filled("termprune");
+        bed.set("BACKUP_KEEP_VERIFIED", "1");
+        bed.backup();
+        let old = [add_old(&bed, 1), add_old(&bed, 2)];
+        told_at(&bed, step, &["prune"]).expect(1);
+        // The one that was begun is gone, the other is whole.
+        let files = bed.files();
+        let left = |o: &&String| files.iter().filter(|f| f.starts_with(o.as_str())).count();
+        let expected = if step == "prune.1" { [3, 3] } else { [0, 3] };
+        let found: Vec<_> = old.iter().map(|o| left(&o)).collect();
+        assert_eq!(found, expected, "{step}: {files:?}");
+        assert_mended(&bed, step);
+        bed.run(&["prune"]).expect(0);
+        assert_eq!(bed.list().len(), 1, "{step}: {:?}", bed.files());
+    });
+}
+
+#[test]
+fn fault_64_a_final_dump_told_to_stop_keeps_the_replaced_database() {
+    let bed = Bed::filled("termretire");
+    bed.backup();
+    bed.psql(SPOILED);
+    bed.restore("--latest").expect(0);
+    let saved = bed.content();
+    let old = bed.beside().remove(0);
+    bed.age_what_is_kept();
+    // Its dump waits for this lock.
+    bed.server.psql("postgres", &format!("alter database \"{old}\" with allow_connections true"));
+    let holder = bed.server.session(&old, "begin; lock table customer in access exclusive mode;");
+    let started = bed.start(&["prune"]);
+    let dumping = format!(
+        "select exists (select from pg_stat_activity where application_name like 'amarre/2%' and datname = {})",
+        literal(&old)
+    );
+    bed.server.until("postgres", &dumping);
+    let (ran, took) = ended(started);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(took < GRACE, "{took:?}");
+    drop(holder);
+    assert_eq!(bed.beside(), std::slice::from_ref(&old));
+    let open = format!("select datallowconn from pg_database where datname = {}", literal(&old));
+    assert_eq!(bed.server.psql("postgres", &open), "f", "it is closed again");
+    assert_mended(&bed, "SIGTERM");
+    bed.run(&["prune"]).expect(0);
+    assert!(bed.beside().is_empty());
+    assert_eq!((bed.content(), finals(&bed)), (saved, 1));
+}
+
+#[test]
+fn fault_64_told_to_stop_after_the_final_dump_the_drop_is_done() {
+    let bed = Bed::filled("termdrop");
+    bed.backup();
+    bed.psql(SPOILED);
+    bed.restore("--latest").expect(0);
+    let saved = bed.content();
+    bed.age_what_is_kept();
+    told_at(&bed, "retire.1", &["prune"]).expect(0);
+    assert_mended(&bed, "retire.1");
+    assert_eq!((bed.content(), finals(&bed), bed.beside().len()), (saved, 1, 0));
 }
 
 #[test]

@@ -107,6 +107,56 @@ fn links_and_anchors_are_read_as_they_are_meant() {
     assert_eq!(anchors(text), BTreeSet::from(["démarrage-rapide".to_owned(), "a-socket-proxy-how".to_owned()]));
 }
 
+#[test]
+fn the_fail_points_are_those_of_the_program_in_its_order() {
+    let mut of_code = BTreeSet::new();
+    for source in sources() {
+        of_code.extend(read(&source).split("hit(\"").skip(1).filter_map(|rest| step(rest.split('"').next()?)));
+    }
+    assert!(of_code.len() > 20, "{of_code:?}");
+    let architecture = read(&root().join("docs/ARCHITECTURE.md"));
+    let told: Vec<Step> =
+        architecture.split("[`").skip(1).filter_map(|rest| rest.split(']').next()).flat_map(steps).collect();
+    assert_eq!(told.iter().cloned().collect::<BTreeSet<_>>(), of_code, "docs/ARCHITECTURE.md, names in brackets");
+    for name in told.iter().map(|(name, _)| name).collect::<BTreeSet<_>>() {
+        let numbers: Vec<u32> = told.iter().filter(|(other, _)| other == name).map(|(_, number)| *number).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>(), "docs/ARCHITECTURE.md: {name}");
+    }
+}
+
+/// A numbered step: `backup.5`.
+type Step = (String, u32);
+
+fn step(text: &str) -> Option<Step> {
+    let (name, number) = text.split_once('.')?;
+    Some((name.to_owned(), number.parse().ok()?))
+}
+
+/// What stands in brackets: "a.1`", or "a.1` to `a.3`".
+fn steps(bracket: &str) -> Vec<Step> {
+    let named: Vec<Step> = bracket.split('`').filter_map(step).collect();
+    match named.as_slice() {
+        [(name, from), (_, to)] => (*from..=*to).map(|number| (name.clone(), number)).collect(),
+        _ => named,
+    }
+}
+
+/// Rust files of the program.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![root().join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => directories.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found
+}
+
 /// `NotConfirmed` is told as `not confirmed`.
 fn words(name: &str) -> String {
     name.chars().enumerate().fold(String::new(), |mut out, (index, c)| {

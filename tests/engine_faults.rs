@@ -25,6 +25,9 @@ const START: &str = "POST /exec/{id}/start";
 const EXEC: &str = "GET /exec/{id}/json";
 const ID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
+/// Pieces of a stream, each with the pause before it, made from the nonce.
+type Paced = fn(&str) -> Vec<(Duration, Vec<u8>)>;
+
 /// What the engine does when asked.
 #[derive(Clone)]
 enum Answer {
@@ -32,17 +35,21 @@ enum Answer {
     Says(u16, String),
     /// These bytes after the upgrade, made from the nonce; then, if so, waits for the client's farewell; then closes.
     Streams(fn(&str) -> Vec<u8>, bool),
+    /// The same, each piece after a pause.
+    Slowly(Paced, bool),
     /// One after the other, the last one for ever.
     InTurn(Vec<Answer>),
     /// Never answers.
     Sleeps,
 }
 
-use Answer::{InTurn, Says, Sleeps, Streams};
+use Answer::{InTurn, Says, Sleeps, Slowly, Streams};
 
 struct Scripted {
     directory: TempDir,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Of execs that were made.
+    bodies: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
@@ -63,8 +70,9 @@ impl Scripted {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("docker.sock")).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(serve(listener, Arc::new(Mutex::new(script)), Arc::clone(&asked)));
-        Self { directory, asked }
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(serve(listener, Arc::new(Mutex::new(script)), Arc::clone(&asked), Arc::clone(&bodies)));
+        Self { directory, asked, bodies }
     }
 
     fn path(&self) -> PathBuf {
@@ -83,31 +91,54 @@ impl Scripted {
 
     /// Runs a program to its end.
     async fn run(&self) -> Result<Vec<u8>, Error> {
-        let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new() };
-        let running = self.find().await?.start(&program, Input::None).await?;
-        running.collect(1000).await.map(|collected| collected.stdout)
+        self.run_with(false, Input::None).await
+    }
+
+    /// The same with much output.
+    async fn run_bulk(&self) -> Result<Vec<u8>, Error> {
+        self.run_with(true, Input::None).await
+    }
+
+    async fn run_with(&self, bulk: bool, input: Input) -> Result<Vec<u8>, Error> {
+        let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk };
+        let running = self.find().await?.start(&program, input).await?;
+        running.collect(4 * 1024 * 1024).await.map(|collected| collected.stdout)
+    }
+
+    fn count(&self, wanted: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|line| endpoint(line) == wanted).count()
     }
 }
 
 type Script = Arc<Mutex<HashMap<&'static str, Answer>>>;
 
-async fn serve(listener: UnixListener, script: Script, asked: Arc<Mutex<Vec<String>>>) {
+type Heard = Arc<Mutex<Vec<String>>>;
+
+async fn serve(listener: UnixListener, script: Script, asked: Heard, bodies: Heard) {
     let nonce = Arc::new(Mutex::new(String::new()));
     while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(answer(connection, Arc::clone(&script), Arc::clone(&asked), Arc::clone(&nonce)));
+        tokio::spawn(answer(
+            connection,
+            Arc::clone(&script),
+            Arc::clone(&asked),
+            Arc::clone(&bodies),
+            Arc::clone(&nonce),
+        ));
     }
 }
 
 async fn answer(
     mut connection: UnixStream,
     script: Script,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Heard,
+    bodies: Heard,
     nonce: Arc<Mutex<String>>,
 ) -> Option<()> {
     let (line, body) = read_request(&mut connection).await?;
     asked.lock().unwrap().push(line.clone());
     let endpoint = endpoint(&line);
     if endpoint == CREATE {
+        bodies.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         *nonce.lock().unwrap() = body["Cmd"][4].as_str().unwrap_or_default().to_owned();
     }
@@ -120,18 +151,24 @@ async fn answer(
             );
             connection.write_all((head + &text).as_bytes()).await.ok()
         }
-        Streams(bytes, wait) => {
-            let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
-            connection.write_all(head.as_bytes()).await.ok()?;
-            connection.write_all(&bytes(&nonce)).await.ok()?;
-            if wait {
-                let _ = connection.read(&mut [0; 64]).await;
-            }
-            connection.shutdown().await.ok()
-        }
+        Streams(bytes, wait) => stream(connection, vec![(Duration::ZERO, bytes(&nonce))], wait).await,
+        Slowly(pieces, wait) => stream(connection, pieces(&nonce), wait).await,
         Sleeps => std::future::pending().await,
         InTurn(_) => None,
     }
+}
+
+async fn stream(mut connection: UnixStream, pieces: Vec<(Duration, Vec<u8>)>, wait: bool) -> Option<()> {
+    let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.ok()?;
+    for (pause, bytes) in pieces {
+        tokio::time::sleep(pause).await;
+        connection.write_all(&bytes).await.ok()?;
+    }
+    if wait {
+        let _ = connection.read(&mut [0; 64]).await;
+    }
+    connection.shutdown().await.ok()
 }
 
 fn next_answer(script: &Script, endpoint: &'static str) -> Answer {
@@ -228,7 +265,7 @@ async fn an_engine_behind_a_tcp_address_works_the_same() {
     });
     let engine = Engine::connect(Some(&address), Duration::from_secs(2)).await.unwrap();
     let container = engine.find(&Target::Container("db".to_owned())).await.unwrap();
-    let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new() };
+    let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk: false };
     let running = DockerRunner::new(engine, container).start(&program, Input::None).await.unwrap();
     assert_eq!(running.collect(1000).await.unwrap().stdout, b"rows\n");
     assert!(scripted.asked.lock().unwrap().last().unwrap().contains(" /v1.41/"));
@@ -551,4 +588,147 @@ async fn fault_19_the_sentinels_exit_code_counts() {
     let failed = Scripted::new(&[(START, Streams(bytes, true))]).run().await.unwrap_err();
     assert_eq!(failed.stderr(), Some("pg_dump: error: x\n"));
     assert!(matches!(failed, Error::ExitCode { code: 1, .. }), "{failed:?}");
+}
+
+const SECONDS_3: Duration = Duration::from_secs(3);
+
+fn state(status: &str) -> Answer {
+    let mut about = inspected();
+    about["State"]["Status"] = json!(status);
+    Says(200, about.to_string())
+}
+
+/// The wrapper's first line and nothing more, for as long as the client stays.
+const SILENT: Answer = Streams(header, true);
+
+#[tokio::test]
+async fn fault_14_a_container_paused_in_a_run_ends_it() {
+    let scripted = Scripted::new(&[(START, SILENT), (INSPECT, InTurn(vec![state("running"), state("paused")]))]);
+    let failed = scripted.run_bulk().await.unwrap_err();
+    assert!(matches!(&failed, Error::Engine(EngineError::Paused { container }) if container == "db"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn fault_14_a_pause_that_is_over_ends_nothing() {
+    let slow: Paced = |nonce| {
+        let end = frame(1, format!("rows{nonce} 000\n").as_bytes());
+        vec![(Duration::ZERO, header(nonce)), (2 * SECONDS_3, end)]
+    };
+    let states = ["running", "paused", "running"].map(state).into();
+    let scripted = Scripted::new(&[(START, Slowly(slow, true)), (INSPECT, InTurn(states))]);
+    assert_eq!(scripted.run().await.unwrap(), b"rows");
+    assert!(scripted.count(INSPECT) >= 3, "the silence was looked into");
+}
+
+#[tokio::test]
+async fn fault_11_an_engine_that_goes_silent_in_a_run_ends_it() {
+    let gone = InTurn(vec![state("running"), Sleeps]);
+    let failed = Scripted::new(&[(START, SILENT), (INSPECT, gone)]).run().await.unwrap_err();
+    assert!(matches!(failed, Error::Engine(EngineError::Silent { endpoint: INSPECT, .. })), "{failed:?}");
+}
+
+#[tokio::test]
+async fn fault_13_a_container_that_stops_or_goes_under_a_silent_run_ends_it() {
+    let stopped = Scripted::new(&[(START, SILENT), (INSPECT, InTurn(vec![state("running"), state("exited")]))]);
+    let failed = stopped.run().await.unwrap_err();
+    assert!(matches!(failed, Error::Engine(EngineError::NotRunning { .. })), "{failed:?}");
+    let gone = InTurn(vec![state("running"), refusal(404, "No such container: c0ffee")]);
+    let failed = Scripted::new(&[(START, SILENT), (INSPECT, gone)]).run().await.unwrap_err();
+    assert!(matches!(&failed, Error::Engine(EngineError::Gone { container }) if container == "db"), "{failed:?}");
+}
+
+/// Two blocks and a bit, with words on standard error between.
+fn much(nonce: &str) -> Vec<u8> {
+    let rows: Vec<u8> = MUCH.iter().copied().cycle().take(2_500_000).collect();
+    let mut frames = header(nonce);
+    for (number, part) in rows.chunks(16_000).enumerate() {
+        frames.extend(frame(1, part));
+        if number == 40 {
+            frames.extend(frame(2, b"a warning\n"));
+        }
+    }
+    frames
+}
+
+const MUCH: &[u8] = b"1\tone row of a table\n";
+
+fn much_and_code(nonce: &str) -> Vec<u8> {
+    [much(nonce), frame(1, format!("{nonce} 000\n").as_bytes())].concat()
+}
+
+#[tokio::test]
+async fn much_output_is_put_together_again() {
+    let got = Scripted::new(&[(START, Streams(much_and_code, true))]).run_bulk().await.unwrap();
+    let rows: Vec<u8> = MUCH.iter().copied().cycle().take(2_500_000).collect();
+    assert!(got == rows, "{} bytes", got.len());
+}
+
+#[tokio::test]
+async fn fault_11_and_15_and_19_hold_for_much_output_too() {
+    let lost: fn(&str) -> Vec<u8> = much;
+    let cut: fn(&str) -> Vec<u8> = |nonce| {
+        let mut bytes = much(nonce);
+        bytes.truncate(bytes.len() - 7);
+        bytes
+    };
+    let wild: fn(&str) -> Vec<u8> = |nonce| [much(nonce), frame(9, b"rows")].concat();
+    let half: fn(&str) -> Vec<u8> = |nonce| [much(nonce), frame(1, format!("{nonce} 00").as_bytes())].concat();
+    for (bytes, corrupt) in [(lost, false), (cut, true), (wild, true), (half, false)] {
+        let failed = Scripted::new(&[(START, Streams(bytes, false))]).run_bulk().await.unwrap_err();
+        let fits = if corrupt {
+            matches!(failed, Error::CorruptFrame { .. })
+        } else {
+            matches!(failed, Error::LostTail { .. })
+        };
+        assert!(fits, "{failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn fault_19_a_sentinel_that_comes_late_and_in_pieces_is_waited_for() {
+    let slow: Paced = |nonce| {
+        let end = frame(1, format!("{nonce} 000\n").as_bytes());
+        let mut pieces = vec![(Duration::ZERO, much(nonce))];
+        pieces.extend(end.chunks(5).map(|part| (Duration::from_millis(250), part.to_vec())));
+        pieces
+    };
+    let scripted = Scripted::new(&[(START, Slowly(slow, true))]);
+    assert_eq!(scripted.run_bulk().await.unwrap().len(), 2_500_000);
+}
+
+#[tokio::test]
+async fn fault_18_a_proxy_that_keeps_the_stream_open_is_not_waited_for() {
+    let open: Paced = |nonce| vec![(Duration::ZERO, good(nonce, b"rows", 0)), (Duration::from_secs(3600), Vec::new())];
+    let begun = std::time::Instant::now();
+    let failed = Scripted::new(&[(START, Slowly(open, true))]).run().await.unwrap_err();
+    assert!(matches!(failed, Error::ExitCodeUnknown { .. }), "{failed:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(failed.hint().is_some());
+}
+
+#[tokio::test]
+async fn fault_20_a_reader_that_goes_closes_the_connection() {
+    let endless: fn(&str) -> Vec<u8> = |nonce| [header(nonce), frame(1, &vec![b'x'; 30_000_000])].concat();
+    let scripted = Scripted::new(&[(START, InTurn(vec![Streams(endless, false), Streams(|_| Vec::new(), false)]))]);
+    let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk: true };
+    let running = scripted.find().await.unwrap().start(&program, Input::None).await.unwrap();
+    drop(running);
+    // The program is seen to afterwards by an exec of its own: only once the first connection is closed.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while scripted.count(START) < 2 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", scripted.asked.lock().unwrap());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_one_exec_and_its_words_are_no_arguments() {
+    let scripted = Scripted::new(&[]);
+    let question = Input::Bytes(bytes::Bytes::from_static(b"select 'nobody reads this in the events';"));
+    assert_eq!(scripted.run_with(false, question).await.unwrap(), b"rows\n");
+    assert_eq!((scripted.count(CREATE), scripted.count(START)), (1, 1));
+    let body = scripted.bodies.lock().unwrap().concat();
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert!(!body["Cmd"].to_string().contains("nobody"));
+    assert!(body["Env"].to_string().contains("nobody"));
 }

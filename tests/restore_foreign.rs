@@ -122,6 +122,38 @@ fn after_a_file_of_the_old_scripts_the_applications_own_role_can_use_its_tables(
     assert_eq!(after, before);
 }
 
+/// `--no-acl` leaves no trace of a revoke, and what PUBLIC may do by default comes back with every new object.
+#[test]
+fn after_a_file_of_the_old_scripts_what_was_closed_to_everybody_stays_closed() {
+    let bed = Bed::new("revoked");
+    let reader = Role::new(&bed.server, "login");
+    bed.psql(&format!(
+        "create function secret() returns text language sql security definer as $$ select 'x' $$;
+         create procedure doing() language sql as $$ select 1 $$;
+         create type grade as enum ('a', 'b');
+         create function open_to_all() returns int language sql as $$ select 1 $$;
+         revoke execute on function secret() from public; revoke execute on procedure doing() from public;
+         revoke usage on type grade from public; revoke usage on schema public from public;
+         grant execute on function secret() to {reader}; grant usage on type grade to {reader};
+         alter default privileges revoke execute on routines from public;",
+        reader = reader.name
+    ));
+    let before = bed.content();
+    let dump = bed.server.pg_dump(&bed.database, &["--no-owner", "--no-acl"]);
+    let file = bed.write("scripts.sql.gz", &gzip(&dump));
+    bed.restore(file.to_str().unwrap()).expect(0);
+    let after = bed.content();
+    let may = |role: &str, what: &str| {
+        bed.psql(&format!("select has_function_privilege('{role}', 'public.{what}', 'execute')")) == "t"
+    };
+    let public =
+        "select exists (select from pg_proc p, aclexplode(p.proacl) a where proname = 'secret' and grantee = 0)";
+    let seen = (bed.psql(public), may(&reader.name, "secret()"), may(&reader.name, "open_to_all()"));
+    drop(bed);
+    assert_eq!(seen, ("f".to_owned(), true, true));
+    assert_eq!(after, before);
+}
+
 #[test]
 fn fault_78_rows_that_change_while_they_are_loaded_stop_the_swap() {
     let bed = Bed::new("differs");

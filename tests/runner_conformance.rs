@@ -1,9 +1,11 @@
 //! One suite for every way to run a program: the contract in `runner`'s comments, against real programs.
 //!
-//! The docker half wants a running container of PostgreSQL: `AMARRE_TEST_PG17`, as `./scripts/test.sh` sets it.
+//! The docker half wants a running container of PostgreSQL: `AMARRE_TEST_PG17`, as `./scripts/test.sh` sets it, and for the fast
+//! lane a directory that it shares: `AMARRE_TEST_LANE_DIR`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,15 +23,29 @@ const MEGABYTE: usize = 1024 * 1024;
 struct Bench {
     runner: Box<dyn Runner>,
     processes: Box<dyn Fn() -> String>,
+    /// The lane of its programs.
+    lane: &'static str,
+    /// Whether they are bulk.
+    bulk: bool,
 }
 
 impl Bench {
     async fn start(&self, argv: &[&str], input: Input) -> Running {
-        self.runner.start(&program(argv), input).await.unwrap()
+        self.try_start(argv, input).await.unwrap()
+    }
+
+    async fn try_start(&self, argv: &[&str], input: Input) -> Result<Running, Error> {
+        let running = self.runner.start(&self.program(argv), input).await?;
+        assert_eq!(running.lane(), self.lane);
+        Ok(running)
+    }
+
+    fn program(&self, argv: &[&str]) -> Program {
+        Program { bulk: self.bulk, ..program(argv) }
     }
 
     async fn output(&self, argv: &[&str], input: Input) -> Result<Vec<u8>, Error> {
-        let running = self.runner.start(&program(argv), input).await?;
+        let running = self.try_start(argv, input).await?;
         running.collect(200 * MEGABYTE).await.map(|collected| collected.stdout)
     }
 
@@ -53,12 +69,20 @@ fn local() -> Bench {
         let words = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         words.map(|words| String::from_utf8_lossy(&words).replace('\0', " ") + "\n").collect()
     };
-    Bench { runner: Box::new(LocalRunner::new()), processes: Box::new(processes) }
+    Bench { runner: Box::new(LocalRunner::new()), processes: Box::new(processes), lane: "local", bulk: false }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test bed speaks through the environment")]
+fn bed(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run ./scripts/test.sh"))
+}
+
 fn container_name() -> String {
-    std::env::var("AMARRE_TEST_PG17").expect("AMARRE_TEST_PG17 is not set: run ./scripts/test.sh")
+    bed("AMARRE_TEST_PG17")
+}
+
+fn lane_dir() -> PathBuf {
+    bed("AMARRE_TEST_LANE_DIR").into()
 }
 
 async fn docker_runner() -> DockerRunner {
@@ -68,16 +92,27 @@ async fn docker_runner() -> DockerRunner {
 }
 
 async fn docker() -> Bench {
-    let processes = || {
-        let top = Command::new("docker").args(["top", &container_name(), "-eo", "pid,args"]).output().unwrap();
-        assert!(top.status.success(), "{top:?}");
-        String::from_utf8_lossy(&top.stdout).into_owned()
-    };
-    Bench { runner: Box::new(docker_runner().await), processes: Box::new(processes) }
+    let runner = Box::new(docker_runner().await);
+    Bench { runner, processes: Box::new(processes_of_container), lane: "exec", bulk: false }
+}
+
+async fn docker_in_bulk() -> Bench {
+    Bench { bulk: true, ..docker().await }
+}
+
+async fn docker_by_lane() -> Bench {
+    let runner = docker_runner().await.with_lane(&lane_dir());
+    Bench { runner: Box::new(runner), processes: Box::new(processes_of_container), lane: "fifo", bulk: true }
+}
+
+fn processes_of_container() -> String {
+    let top = Command::new("docker").args(["top", &container_name(), "-eo", "pid,args"]).output().unwrap();
+    assert!(top.status.success(), "{top:?}");
+    String::from_utf8_lossy(&top.stdout).into_owned()
 }
 
 fn program(argv: &[&str]) -> Program {
-    Program { argv: argv.iter().map(|word| (*word).to_owned()).collect(), env: Vec::new() }
+    Program { argv: argv.iter().map(|word| (*word).to_owned()).collect(), env: Vec::new(), bulk: false }
 }
 
 /// A number that no other process has among its words.
@@ -121,6 +156,14 @@ macro_rules! suite {
         mod on_docker { $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() { super::$case(&super::docker().await).await }
+        )* }
+        mod on_docker_in_bulk { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(&super::docker_in_bulk().await).await }
+        )* }
+        mod on_docker_by_lane { $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case(&super::docker_by_lane().await).await }
         )* }
         mod on_local { $(
             #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +303,7 @@ async fn fault_28_arguments_are_data(bench: &Bench) {
 
 async fn secrets_arrive_in_the_environment(bench: &Bench) {
     let secret = "p'a\"s$s\nw`o=rd";
-    let mut program = program(&["sh", "-c", "printf %s \"$AMARRE_CANARY\""]);
+    let mut program = bench.program(&["sh", "-c", "printf %s \"$AMARRE_CANARY\""]);
     program.env = vec![("AMARRE_CANARY".to_owned(), secret.to_owned())];
     let running = bench.runner.start(&program, Input::None).await.unwrap();
     assert_eq!(running.collect(100).await.unwrap().stdout, secret.as_bytes());
@@ -287,9 +330,13 @@ async fn abort_of_a_silent_program_leaves_no_process(bench: &Bench) {
 
 async fn abort_of_a_program_that_ignores_sigterm_leaves_no_process(bench: &Bench) {
     let mark = mark();
-    let deaf = format!("trap '' TERM; : {mark}; echo deaf; while :; do sleep 0.2; done");
-    let mut running = bench.start(&["sh", "-c", &deaf], Input::None).await;
-    assert_eq!(running.next().await.unwrap().unwrap(), "deaf\n");
+    let deaf = format!("trap '' TERM; : {mark}; echo deaf >&2; while :; do sleep 0.2; done");
+    let running = bench.start(&["sh", "-c", &deaf], Input::None).await;
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while running.stderr() != "deaf\n" {
+        assert!(Instant::now() < deadline);
+        sleep(Duration::from_millis(20)).await;
+    }
     bench.wait_until(&mark, true).await;
     running.abort().await;
     assert!(!bench.is_there(&mark));
@@ -473,7 +520,7 @@ mod exec_lane {
     }
 
     async fn ours(runner: DockerRunner, size: usize, input: Input) -> usize {
-        let program = Program { argv: writer(size), env: Vec::new() };
+        let program = Program { argv: writer(size), env: Vec::new(), bulk: false };
         let mut running = runner.start(&program, input).await.unwrap();
         sleep(PAUSE).await;
         let mut got = 0;
@@ -597,6 +644,19 @@ mod exec_lane {
                 naps.push(nap);
             }
         }
+        // With a full pipe behind it, and the `dd` that stands there.
+        let bulk = super::docker_in_bulk().await;
+        for dropped in [false, true] {
+            let words = format!("86400.{}", mark());
+            let running = bulk.start(&["yes", &words], Input::None).await;
+            bench.wait_until(&words, true).await;
+            if dropped {
+                drop(running)
+            } else {
+                running.abort().await
+            }
+            naps.push(words);
+        }
         for nap in naps {
             bench.wait_until(&nap, false).await;
         }
@@ -613,6 +673,8 @@ mod exec_lane {
         let (_sender, receiver) = mpsc::channel(1);
         let _fed = runner.start(&program(&["sleep", &format!("86401.{mark}")]), Input::Stream(receiver)).await.unwrap();
         let _loud = runner.start(&program(&["yes", &format!("86402.{mark}")]), Input::None).await.unwrap();
+        let bulk = Program { bulk: true, ..program(&["yes", &format!("86404.{mark}")]) };
+        let _much = runner.start(&bulk, Input::None).await.unwrap();
         let _quiet = runner.start(&program(&["sleep", &format!("86403.{mark}")]), Input::None).await.unwrap();
         std::future::pending::<()>().await;
     }
@@ -627,7 +689,7 @@ mod exec_lane {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        for number in 86401..=86403 {
+        for number in 86401..=86404 {
             bench.wait_until(&format!("{number}.{mark}"), true).await;
         }
         victim.kill().unwrap();

@@ -121,7 +121,7 @@ mod suite {
         draft.sync().unwrap();
         for _ in 0..2 {
             let mut text = String::new();
-            draft.reopen().unwrap().read_to_string(&mut text).unwrap();
+            draft.trail().unwrap().reader.read_to_string(&mut text).unwrap();
             assert_eq!(text, "hello");
         }
         draft.publish().unwrap();

@@ -8,24 +8,10 @@
 
 mod common;
 
-use common::{Bed, gunzip, literal, wait_for};
+use common::{Bed, gunzip, wait_for};
 
 const SPOILED: &str = "update customer set name = 'lost'; drop table stock.item cascade;
     create table intruder (id int); insert into intruder values (1), (2)";
-
-/// Makes the time of what was put aside be over, by its mark: as if a day had passed.
-fn a_day_passes(bed: &Bed) {
-    for name in bed.beside() {
-        let sql = format!(
-            "select regexp_replace(shobj_description(oid, 'pg_database'), '\"until\":\"[^\"]*\"', '\"until\":\"2020-01-01T00:00:00Z\"')
-             from pg_database where datname = {}",
-            literal(&name)
-        );
-        let mark = bed.server.psql("postgres", &sql);
-        assert!(mark.contains("2020-01-01"), "{mark}");
-        bed.server.psql("postgres", &format!("comment on database \"{name}\" is {}", literal(&mark)));
-    }
-}
 
 #[test]
 fn an_undo_gives_back_exactly_the_changed_state() {
@@ -43,6 +29,29 @@ fn an_undo_gives_back_exactly_the_changed_state() {
     assert_eq!(bed.beside().len(), 1);
     bed.run(&["restore", "--undo", "--yes-replace", &bed.database]).expect(0);
     assert_eq!(bed.content(), saved);
+}
+
+#[test]
+fn what_an_undo_would_bring_back_is_listed_and_shown_without_doing_it() {
+    let mut bed = Bed::filled("undolist");
+    bed.backup();
+    let kept = |bed: &Bed| bed.run(&["list", "--json"]).expect(0).json()["kept_databases"].clone();
+    assert_eq!(kept(&bed), serde_json::json!([]));
+    bed.restore("--latest").expect(0);
+    let saved = bed.content();
+    let old = bed.beside().remove(0);
+    bed.run(&["list"]).expect(0).says(&format!("is kept as '{old}' until ")).says("restore --undo");
+    let listed = kept(&bed);
+    let (database, role) = (listed[0]["database"].as_str(), listed[0]["role"].as_str());
+    assert_eq!((database, role, listed.as_array().unwrap().len()), (Some(old.as_str()), Some("old"), 1), "{listed}");
+    let plan = bed.run(&["restore", "--undo", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!((plan["back"].as_str(), plan["dry_run"].as_bool()), (Some(old.as_str()), Some(true)), "{plan}");
+    assert_eq!(plan["put_aside_at"], listed[0]["at"]);
+    assert_eq!((bed.content(), bed.beside()), (saved, vec![old]), "nothing was touched");
+    // A server that is away has no say in what lies in the directory.
+    bed.set("BACKUP_NAME", "shop/db").set("BACKUP_DB_CONTAINER", "amarre-no-such-container");
+    bed.run(&["list"]).expect(0).says("could not be asked");
+    assert_eq!(kept(&bed), serde_json::Value::Null);
 }
 
 #[test]
@@ -103,7 +112,7 @@ fn fault_88_what_was_written_after_the_safety_dump_is_in_the_final_dump() {
     let restored = bed.content();
     bed.run(&["prune"]).expect(0);
     assert_eq!(bed.beside().len(), 1, "its time is not over");
-    a_day_passes(&bed);
+    bed.age_what_is_kept();
     bed.run(&["prune"]).expect(0);
     assert!(bed.beside().is_empty(), "{:?}", bed.beside());
     let list = bed.list();
@@ -138,7 +147,7 @@ fn an_old_database_whose_final_dump_fails_stays() {
     bed.psql(SPOILED);
     bed.restore("--latest").expect(0);
     let old = bed.beside().remove(0);
-    a_day_passes(&bed);
+    bed.age_what_is_kept();
     bed.set("BACKUP_LOCK_TIMEOUT", "1");
     bed.server.psql("postgres", &format!("alter database \"{old}\" with allow_connections true"));
     let holder = bed.server.session(&old, "begin; lock table customer in access exclusive mode;");

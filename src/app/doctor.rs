@@ -13,6 +13,7 @@ use crate::domain::text::{bytes, escape};
 use crate::error::{Explain, Failure};
 use crate::operations;
 use crate::process::privileges;
+use crate::runner::docker::{DockerRunner, NoFastLane};
 use crate::settings;
 use crate::store::local::LocalStore;
 use crate::supervisor::state;
@@ -64,6 +65,7 @@ impl Check {
 pub async fn examine(app: &App) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.extend(engine(app).await);
+    checks.extend(lane(app).await);
     checks.extend(database(app).await);
     checks.extend(directory(app));
     checks.extend(backups(app).await);
@@ -105,6 +107,30 @@ async fn engine(app: &App) -> Vec<Check> {
             vec![Check::ok("engine", seen), container]
         }
     }
+}
+
+/// How bulk travels. A container that cannot be asked is told of by the line before.
+async fn lane(app: &App) -> Option<Check> {
+    if app.settings.database.runner == settings::Runner::Local {
+        return None;
+    }
+    let (engine, container) = app.container().await.ok()?;
+    let dir = escape(&app.settings.lane_dir.display().to_string());
+    let name = escape(&container.name);
+    let runner = DockerRunner::new(engine, container).with_lane(&app.settings.lane_dir);
+    Some(match runner.try_lane().await {
+        Err(error) => Check::error("lane", &error),
+        Ok(None) => Check::ok("lane", t!("doctor.lane", dir = dir, name = name)),
+        Ok(Some(why)) => {
+            let seen = t!("doctor.no_lane", reason = why);
+            let fix = match why {
+                NoFastLane::NotOurs { .. } => t!("doctor.lane_not_ours", dir = dir, user = privileges::USER),
+                NoFastLane::Refused { .. } => t!("doctor.lane_refused", name = name),
+                NoFastLane::NoDirectory { .. } | NoFastLane::NotShared { .. } => t!("doctor.lane_fix", dir = dir),
+            };
+            Check::warning("lane", seen, fix)
+        }
+    })
 }
 
 async fn database(app: &App) -> Vec<Check> {

@@ -51,7 +51,7 @@ pub fn tell(app: &App, made: &Made) {
             tables = m.content.tables.len()
         )
         .into_owned(),
-        t!("cmd.backup.memory", size = bytes(m.peak_rss_bytes)).into_owned(),
+        t!("cmd.backup.memory", size = bytes(App::peak_memory())).into_owned(),
         t!("cmd.backup.local", path = escape(&path.display().to_string())).into_owned(),
         match app.settings.s3.bucket {
             Some(_) => t!("cmd.backup.remote_missing").into_owned(),

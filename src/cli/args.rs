@@ -93,8 +93,7 @@ pub struct BackupArgs {
     pub upload_s3: bool,
     #[arg(long)]
     pub json: bool,
-    /// Where the time goes: for `bench.sh`.
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub timings: bool,
 }
 
@@ -120,6 +119,8 @@ pub struct RestoreArgs {
     pub dry_run: bool,
     #[arg(long)]
     pub json: bool,
+    #[arg(long, conflicts_with = "undo")]
+    pub timings: bool,
 }
 
 /// What is restored.
@@ -167,6 +168,8 @@ pub struct VerifyArgs {
     pub all: bool,
     #[arg(long)]
     pub json: bool,
+    #[arg(long)]
+    pub timings: bool,
 }
 
 /// Of `prune`.

@@ -3,9 +3,9 @@
 use rust_i18n::t;
 use serde_json::json;
 
-use crate::app::record;
+use crate::app::{App, record};
 use crate::cli::args::BackupArgs;
-use crate::cli::{Context, upload_unavailable};
+use crate::cli::{Context, timings, upload_unavailable};
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
 use crate::operations::backup::Made;
@@ -25,6 +25,8 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Exit, Failure> 
     let exit = if context.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done };
     if args.json {
         context.output.json(&report(&made, exit))?;
+    } else if args.timings {
+        context.show_timings(&made.timings)?;
     }
     if exit == Exit::Partial {
         let bucket = context.settings.s3.bucket.as_deref().unwrap_or_default();
@@ -52,7 +54,8 @@ fn report(made: &Made, exit: Exit) -> serde_json::Value {
         "rows": m.content.rows(),
         "degraded": m.warnings,
         "suspicious": m.suspicious,
-        "peak_rss_bytes": m.peak_rss_bytes,
+        "peak_rss_bytes": App::peak_memory(),
+        "timings": timings::json(&made.timings),
         "removed": removed,
     })
 }

@@ -1,15 +1,22 @@
 //! `amarre list`: what there is, and how far it is proven.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use rust_i18n::t;
 use serde_json::json;
 
 use crate::cli::args::JsonArgs;
 use crate::cli::{Context, output};
-use crate::domain::catalogue::{Entry, State};
+use crate::domain::catalogue::{Catalogue, Entry, State};
+use crate::domain::name;
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
-use crate::operations::catalogue;
+use crate::operations::restore::{self, Marked};
+use crate::operations::{self, catalogue};
+
+/// How long a server may take to say what it keeps.
+const SERVER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the command.
 ///
@@ -19,21 +26,55 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
     let app = context.app("list");
     let operations = app.context().await?;
     let catalogue = catalogue::load(&operations).await?;
+    let kept = kept(&operations).await;
     if args.json {
         let entries: Vec<_> = catalogue.entries().iter().map(as_json).collect();
         let place = operations.store.place();
-        context.output.json(&json!({ "format": 1, "place": place, "backups": entries }))?;
+        let kept = kept.as_ref().ok().map(|kept| kept.iter().map(kept_as_json).collect::<Vec<_>>());
+        context.output.json(&json!({ "format": 1, "place": place, "backups": entries, "kept_databases": kept }))?;
         return Ok(Exit::Done);
     }
     if catalogue.entries().is_empty() {
         context.output.message(&t!("cmd.list.empty", place = escape(&operations.store.place())));
-        return Ok(Exit::Done);
+    } else {
+        show(context, &catalogue)?;
     }
+    tell_kept(context, kept);
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, catalogue: &Catalogue) -> Result<(), Failure> {
     let now = context.clock.now();
     let rows: Vec<Vec<String>> = catalogue.entries().iter().map(|entry| row(entry, now)).collect();
     let headers = ["name", "age", "size", "rows", "tables", "state"].map(|key| t!(format!("cmd.list.{key}")));
-    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))?;
-    Ok(Exit::Done)
+    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))
+}
+
+/// Databases that `--undo` brings back. The list is also for when the server is away: then that is said, and no more.
+async fn kept(operations: &operations::Context) -> Result<Vec<Marked>, String> {
+    match tokio::time::timeout(SERVER_PATIENCE, restore::kept(operations)).await {
+        Ok(kept) => kept.map_err(|error| error.to_string()),
+        Err(_) => Err(t!("cmd.list.no_answer", seconds = SERVER_PATIENCE.as_secs()).into_owned()),
+    }
+}
+
+fn tell_kept(context: &Context, kept: Result<Vec<Marked>, String>) {
+    match kept {
+        Ok(kept) => {
+            for one in kept {
+                let until = one.mark.until.map(|until| until.with_timezone(&context.settings.zone));
+                let until = until.map_or_else(|| "?".to_owned(), |u| u.format("%Y-%m-%d %H:%M:%S").to_string());
+                let (name, database) = (escape(&one.name), escape(&one.mark.of));
+                context.output.message(&t!("cmd.list.kept", name = name, database = database, until = until));
+            }
+        }
+        Err(cause) => context.output.message(&t!("cmd.list.kept_unknown", cause = escape(&cause))),
+    }
+}
+
+fn kept_as_json(kept: &Marked) -> serde_json::Value {
+    let mark = &kept.mark;
+    json!({ "database": kept.name, "of": mark.of, "role": mark.role, "at": mark.at, "until": mark.until })
 }
 
 fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<String> {
@@ -41,7 +82,7 @@ fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<String> {
     let or_unknown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
     vec![
         // What comes after the date is the same for all: the beginning of a name is enough wherever one is asked for.
-        entry.file.strip_suffix(".sql.gz").unwrap_or(&entry.file).to_owned(),
+        name::stem(&entry.file).to_owned(),
         age(now - entry.date),
         bytes(entry.bytes),
         or_unknown(manifest.map(|m| m.content.rows())),

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App};
 use crate::domain::clock::Clock;
+use crate::domain::text::bytes;
+use crate::domain::timings::Timings;
 use crate::error::{Exit, Explain, Failure};
 use crate::settings::{Environment, Language, Problems, Settings, Sources};
 
@@ -30,6 +32,7 @@ pub mod prune;
 pub mod restore;
 pub mod status;
 pub mod supervise;
+pub mod timings;
 pub mod verify;
 
 use args::{Cli, Command};
@@ -63,6 +66,18 @@ impl Context {
             clock: Arc::clone(&self.clock),
             work,
         }
+    }
+}
+
+impl Context {
+    /// The table of `--timings`.
+    fn show_timings(&self, timings: &Timings) -> Result<(), Failure> {
+        timings::table(timings).map_or(Ok(()), |table| self.output.data(&table))
+    }
+
+    /// The last word of a run: the most memory it had. Programs find it in the JSON.
+    fn tell_memory(&self) {
+        self.output.message(&t!("cmd.backup.memory", size = bytes(App::peak_memory())));
     }
 }
 

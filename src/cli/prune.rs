@@ -31,10 +31,17 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     let result = apply(&app, &operations, &record).await;
     let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
     record.end(&app, exit, None, result.as_ref().err());
-    show(context, args, &result?)?;
+    let plan = result?;
     // A server that is away keeps its databases; what lies in the store was pruned all the same.
     if let Err(failure) = app.expire_now().await {
+        if context.cancel.is_cancelled() {
+            return Err(failure);
+        }
         context.output.warning(&failure.message, failure.hint.as_deref());
+    }
+    show(context, args, &plan)?;
+    if !args.json {
+        context.tell_memory();
     }
     Ok(Exit::Done)
 }
@@ -52,7 +59,12 @@ fn show(context: &Context, args: &PruneArgs, plan: &Plan) -> Result<(), Failure>
             .iter()
             .map(|d| json!({ "file": d.file, "delete": d.action == Action::Delete, "reason": d.reason.to_string() }))
             .collect();
-        return context.output.json(&json!({ "format": 1, "dry_run": args.dry_run, "decisions": decisions }));
+        return context.output.json(&json!({
+            "format": 1,
+            "dry_run": args.dry_run,
+            "decisions": decisions,
+            "peak_rss_bytes": App::peak_memory(),
+        }));
     }
     if plan.decisions.is_empty() {
         context.output.message(&t!("cmd.prune.nothing"));

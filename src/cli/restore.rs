@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::app::record::{Record, RunKind};
 use crate::cli::args::{RestoreArgs, Source as Wanted};
-use crate::cli::{Context, output, prompt, upload_unavailable};
+use crate::cli::{Context, output, prompt, timings, upload_unavailable};
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
 use crate::operations;
@@ -179,6 +179,9 @@ fn show_result(context: &Context, args: &RestoreArgs, plan: &Plan, restored: &Re
     for line in lines {
         tracing::info!("{line}");
     }
+    if args.timings {
+        context.show_timings(&restored.timings)?;
+    }
     if restored.took.num_seconds() > SLOW_SECONDS {
         context.output.warning(&t!("cmd.restore.slow"), None);
     }
@@ -192,6 +195,9 @@ async fn undo(context: &Context, app: &App, args: &RestoreArgs) -> Result<Exit, 
     let plan = restore::plan_undo(&operations).await?;
     show_undo(context, &plan);
     if args.dry_run {
+        if args.json {
+            context.output.json(&undo_json(context, &plan))?;
+        }
         context.output.message(&t!("cmd.restore.dry"));
         return Ok(Exit::Done);
     }
@@ -208,10 +214,17 @@ async fn undo(context: &Context, app: &App, args: &RestoreArgs) -> Result<Exit, 
     let undone = result?;
     let (aside, until) = (&undone.aside.0, undone.aside.1);
     if args.json {
-        context.output.json(&json!({ "format": 1, "database": undone.database, "aside": aside, "until": until }))?;
+        context.output.json(&json!({
+            "format": 1,
+            "database": undone.database,
+            "aside": aside,
+            "until": until,
+            "peak_rss_bytes": App::peak_memory(),
+        }))?;
     }
     let (database, aside) = (escape(&undone.database), escape(aside));
     tracing::info!("{}", t!("cmd.restore.undone", database = database, aside = aside, until = local(context, until)));
+    tracing::info!("{}", t!("cmd.backup.memory", size = bytes(App::peak_memory())));
     Ok(Exit::Done)
 }
 
@@ -224,6 +237,18 @@ fn show_undo(context: &Context, plan: &UndoPlan) {
         rows = plan.live.rows_estimate,
         hours = context.settings.retention.undo.as_secs() / 3600
     ));
+}
+
+fn undo_json(context: &Context, plan: &UndoPlan) -> serde_json::Value {
+    json!({
+        "format": 1,
+        "dry_run": true,
+        "database": plan.database,
+        "back": plan.back.name,
+        "put_aside_at": plan.back.mark.at,
+        "rows_estimate": plan.live.rows_estimate,
+        "undo_hours": context.settings.retention.undo.as_secs() / 3600,
+    })
 }
 
 fn local(context: &Context, time: DateTime<Utc>) -> String {
@@ -264,5 +289,6 @@ fn result_json(plan: &Plan, restored: &Restored) -> serde_json::Value {
         "old": restored.old.as_ref().map(|(name, until)| json!({ "database": name, "until": until })),
         "seconds": restored.took.num_milliseconds() as f64 / 1000.0,
         "peak_rss_bytes": App::peak_memory(),
+        "timings": timings::json(&restored.timings),
     })
 }

@@ -3,9 +3,10 @@
 use rust_i18n::t;
 use serde_json::json;
 
+use crate::app::App;
 use crate::app::record::{Record, RunKind};
-use crate::cli::Context;
 use crate::cli::args::VerifyArgs;
+use crate::cli::{Context, timings};
 use crate::domain::catalogue::{Catalogue, Entry};
 use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Explain, Failure};
@@ -71,7 +72,12 @@ fn show(context: &Context, args: &VerifyArgs, results: &[Verified], exit: Exit) 
     let bad = results.iter().filter(|v| v.result.is_err()).count();
     if args.json {
         let list: Vec<_> = results.iter().map(as_json).collect();
-        return context.output.json(&json!({ "format": 1, "exit": exit as u8, "backups": list }));
+        return context.output.json(&json!({
+            "format": 1,
+            "exit": exit as u8,
+            "backups": list,
+            "peak_rss_bytes": App::peak_memory(),
+        }));
     }
     for verified in results {
         let file = escape(&verified.file);
@@ -89,8 +95,12 @@ fn show(context: &Context, args: &VerifyArgs, results: &[Verified], exit: Exit) 
                 }
             }
         }
+        if args.timings {
+            context.show_timings(&verified.timings)?;
+        }
     }
     context.output.message(&t!("cmd.verify.counts", good = results.len() - bad, bad = bad));
+    context.tell_memory();
     Ok(())
 }
 
@@ -105,5 +115,6 @@ fn as_json(verified: &Verified) -> serde_json::Value {
         "plain": proof.map(|p| &p.plain),
         "rows": proof.map(|p| p.scan.content.rows()),
         "tables": proof.map(|p| p.scan.content.tables.len()),
+        "timings": timings::json(&verified.timings),
     })
 }

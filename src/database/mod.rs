@@ -39,6 +39,13 @@ pub trait Database: Send + Sync {
     /// [`Error::NotReady`] after `patience`; at once where waiting does not help (password, missing role).
     async fn wait_ready(&self, patience: Duration) -> Result<(), Error>;
 
+    /// Waits like [`Database::wait_ready`], and answers [`Database::server`] and [`Database::facts`] with the same question:
+    /// what a run begins with.
+    ///
+    /// # Errors
+    /// As [`Database::wait_ready`].
+    async fn survey(&self, database: &str, patience: Duration) -> Result<(Server, Option<Facts>), Error>;
+
     /// The server, its client programs, and the role in use.
     ///
     /// # Errors

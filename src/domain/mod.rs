@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod clock;
 pub mod compare;
+pub mod compression;
 pub mod content;
 pub mod event;
 pub mod manifest;
@@ -12,3 +13,4 @@ pub mod retention;
 pub mod run;
 pub mod schedule;
 pub mod text;
+pub mod timings;

@@ -6,6 +6,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::domain::compression::Compression;
+
 /// Why a backup was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,7 +24,7 @@ const SAFETY: &str = "pre_restore_safety";
 const FINAL: &str = "pre_drop_final";
 
 /// The name of a backup's data file: `<prefix>_backup_YYYYMMDD_HHMMSS.sql.gz`,
-/// `pre_restore_safety_…`, `pre_drop_final_…`, or the same with `.sql` (plain, of old scripts).
+/// `pre_restore_safety_…`, `pre_drop_final_…`, or the same with `.sql.zst` or `.sql`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupName {
     kind: Kind,
@@ -30,8 +32,12 @@ pub struct BackupName {
     prefix: String,
     /// Of the zone the name was made in, which the name does not tell.
     local: NaiveDateTime,
-    compressed: bool,
+    /// One of [`ENDS`].
+    end: &'static str,
 }
+
+/// How names of data files end: what is inside is told by its first bytes.
+const ENDS: [&str; 3] = [".sql.gz", ".sql.zst", ".sql"];
 
 impl BackupName {
     /// The name of a backup of `database` that starts at `now`.
@@ -39,16 +45,19 @@ impl BackupName {
     pub fn new(kind: Kind, database: &str, now: DateTime<Utc>, zone: Tz) -> Self {
         let prefix = if kind == Kind::Backup { prefix(database) } else { String::new() };
         let local = now.with_timezone(&zone).naive_local();
-        Self { kind, prefix, local: whole_second(local), compressed: true }
+        Self { kind, prefix, local: whole_second(local), end: ENDS[0] }
+    }
+
+    /// The same for a file of another format: names are gzip's unless told.
+    #[must_use]
+    pub fn stored_as(self, compression: Compression) -> Self {
+        Self { end: compression.extension(), ..self }
     }
 
     /// Reads a file name. `None` unless it is exactly such a name with a date that exists: no glob, no path.
     #[must_use]
     pub fn parse(file: &str) -> Option<Self> {
-        let (stem, compressed) = match file.strip_suffix(".sql.gz") {
-            Some(stem) => (stem, true),
-            None => (file.strip_suffix(".sql")?, false),
-        };
+        let (stem, end) = ENDS.iter().find_map(|end| Some((file.strip_suffix(end)?, *end)))?;
         let cut = stem.len().checked_sub("_YYYYMMDD_HHMMSS".len())?;
         let (head, stamp) = (stem.get(..cut)?, stem.get(cut..)?);
         let local = parse_stamp(stamp.strip_prefix('_')?)?;
@@ -57,14 +66,14 @@ impl BackupName {
             FINAL => (Kind::Final, ""),
             _ => (Kind::Backup, head.strip_suffix("_backup").filter(|p| is_prefix(p))?),
         };
-        Some(Self { kind, prefix: prefix.to_owned(), local, compressed })
+        Some(Self { kind, prefix: prefix.to_owned(), local, end })
     }
 
     /// The file name.
     #[must_use]
     pub fn file(&self) -> String {
         let stamp = self.local.format("%Y%m%d_%H%M%S");
-        let end = if self.compressed { ".sql.gz" } else { ".sql" };
+        let end = self.end;
         match self.kind {
             Kind::Backup => format!("{}_backup_{stamp}{end}", self.prefix),
             Kind::Safety => format!("{SAFETY}_{stamp}{end}"),
@@ -76,12 +85,6 @@ impl BackupName {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
-    }
-
-    /// Whether the name says gzip.
-    #[must_use]
-    pub fn is_compressed(&self) -> bool {
-        self.compressed
     }
 
     /// Whether this is the name of a backup (of kind [`Kind::Backup`]) of `database`. Other kinds do not tell.
@@ -130,7 +133,7 @@ const ROLES_END: &str = ".roles.sql";
 /// What a name in a store stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role<'a> {
-    /// A backup's data: ends with `.sql.gz` or `.sql`; ours if [`BackupName::parse`] knows it.
+    /// A backup's data: ends with `.sql.gz`, `.sql.zst` or `.sql`; ours if [`BackupName::parse`] knows it.
     Data,
     /// The manifest of this data file.
     Manifest(&'a str),
@@ -155,7 +158,13 @@ pub fn role(file: &str) -> Role<'_> {
 }
 
 fn is_data(file: &str) -> bool {
-    file.ends_with(".sql.gz") || file.ends_with(".sql")
+    ENDS.iter().any(|end| file.ends_with(end))
+}
+
+/// The name of a data file without its end, for people.
+#[must_use]
+pub fn stem(file: &str) -> &str {
+    ENDS.iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file)
 }
 
 /// How names of backups of `database` begin: its name where that is only letters, digits, `_` and `-`;
@@ -231,6 +240,9 @@ mod tests {
         assert_eq!(name(Kind::Backup), "hub_chantier_backup_20250701_030005.sql.gz");
         assert_eq!(name(Kind::Safety), "pre_restore_safety_20250701_030005.sql.gz");
         assert_eq!(name(Kind::Final), "pre_drop_final_20250701_030005.sql.gz");
+        let zstd = BackupName::new(Kind::Backup, "x", now, Paris).stored_as(Compression::Zstd { level: 3 });
+        assert_eq!(zstd.file(), "x_backup_20250701_030005.sql.zst");
+        assert_eq!(zstd.stored_as(Compression::None).file(), "x_backup_20250701_030005.sql");
         assert_eq!(manifest_name("a.sql.gz"), "a.sql.gz.json");
         assert_eq!(roles_name("a.sql.gz"), "a.sql.gz.roles.sql");
     }
@@ -240,6 +252,7 @@ mod tests {
         for good in [
             "hub_chantier_backup_20250701_030005.sql.gz",
             "hub_chantier_backup_20250701_030005.sql",
+            "hub_chantier_backup_20250701_030005.sql.zst",
             "pre_restore_safety_20240229_235959.sql.gz",
             "pre_drop_final_20250701_030005.sql.gz",
             "x_backup_20240101_000000_backup_20250701_030005.sql.gz",
@@ -277,6 +290,10 @@ mod tests {
     fn roles_of_files_are_told_apart() {
         assert_eq!(role("a.sql.gz"), Role::Data);
         assert_eq!(role("a.sql"), Role::Data);
+        assert_eq!(role("a.sql.zst"), Role::Data);
+        assert_eq!(role("a.sql.roles.sql"), Role::Roles("a.sql"));
+        assert_eq!(role("a.sql.json"), Role::Manifest("a.sql"));
+        assert_eq!(["a.sql.gz", "a.sql.zst", "a.sql", "a.tar"].map(stem), ["a", "a", "a", "a.tar"]);
         assert_eq!(role("a.sql.gz.json"), Role::Manifest("a.sql.gz"));
         assert_eq!(role("a.sql.gz.roles.sql"), Role::Roles("a.sql.gz"));
         assert_eq!(role("a.json"), Role::Other);
@@ -336,8 +353,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_database_name_gives_a_name_that_is_recognised(database in any::<String>(), other in any::<String>()) {
-            let name = BackupName::new(Kind::Backup, &database, utc("2025-07-01T01:00:05Z"), Paris);
+        fn any_database_name_gives_a_name_that_is_recognised(
+            database in any::<String>(),
+            other in any::<String>(),
+            format in prop_oneof![Just("gzip"), Just("zstd"), Just("none")],
+        ) {
+            let name = BackupName::new(Kind::Backup, &database, utc("2025-07-01T01:00:05Z"), Paris)
+                .stored_as(format.parse().unwrap());
             let file = name.file();
             prop_assert!(!file.contains('/') && !file.starts_with('.'));
             prop_assert_eq!(BackupName::parse(&file), Some(name.clone()));

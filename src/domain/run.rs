@@ -18,6 +18,18 @@ impl RunId {
         Self(format!("{}-{:06x}", now.format("%Y%m%dT%H%M%SZ"), random & 0x00ff_ffff))
     }
 
+    /// Whether `text` has the form of an identity: the name of a file that only a run can have written.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        const FORM: &[u8] = b"00000000T000000Z-ffffff";
+        let fits = |(c, form): (u8, &u8)| match form {
+            b'0' => c.is_ascii_digit(),
+            b'f' => matches!(c, b'0'..=b'9' | b'a'..=b'f'),
+            other => c == *other,
+        };
+        text.len() == FORM.len() && text.bytes().zip(FORM).all(fits)
+    }
+
     /// As written in manifests and logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -37,5 +49,21 @@ pub const APPLICATION_PREFIX: &str = "amarre/";
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_has_one_form() {
+        let run = RunId::new(DateTime::from_timestamp(1_763_690_400, 0).unwrap(), 0xab_cdef);
+        assert!(RunId::is_one(run.as_str()));
+        for other in
+            ["supervisor", "", "20251121T020000Z-abcdeg", "20251121T020000Z-ABCDEF", "20251121T020000Z-abcdef0"]
+        {
+            assert!(!RunId::is_one(other), "{other}");
+        }
     }
 }

@@ -45,6 +45,11 @@ impl Carry {
 }
 
 impl Rows {
+    /// Line ends that went by, but that of `\.`.
+    pub fn lines(&self) -> u64 {
+        self.rows
+    }
+
     /// Reads rows: how many bytes were consumed, and whether the line `\.` ended the data behind them.
     pub fn scan(&mut self, chunk: &[u8]) -> (usize, bool) {
         let mut at = 0;

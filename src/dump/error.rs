@@ -91,9 +91,32 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What was read back is not what was written.
+    #[error("{}", t!("dump.read_back", offset = offset))]
+    ReadBack {
+        /// Where the block begins in the file.
+        offset: u64,
+    },
+    /// A compression library refuses what it never should.
+    #[error("{}", t!("dump.compressor"))]
+    Compressor,
     /// A stage of the stream ended without a word.
     #[error("{}", t!("dump.stopped"))]
     Stopped,
+}
+
+impl Error {
+    /// The same, found in a part of the file that begins at `base`.
+    pub(super) fn moved(self, base: u64) -> Self {
+        match self {
+            Self::Truncated { offset } => Self::Truncated { offset: base + offset },
+            Self::TrailingGarbage { offset } => Self::TrailingGarbage { offset: base + offset },
+            Self::Corrupt { offset } => Self::Corrupt { offset: base + offset },
+            Self::BadCrc { offset } => Self::BadCrc { offset: base + offset },
+            Self::BadLength { offset } => Self::BadLength { offset: base + offset },
+            other => other,
+        }
+    }
 }
 
 impl Explain for Error {
@@ -113,13 +136,17 @@ impl Explain for Error {
             Self::Write { source } if source.kind() == io::ErrorKind::StorageFull => t!("dump.full_hint"),
             Self::Read { .. } | Self::Write { .. } => t!("dump.io_hint"),
             Self::Threads { .. } => t!("dump.threads_hint"),
-            Self::Stopped => t!("dump.stopped_hint"),
+            Self::ReadBack { .. } => t!("dump.read_back_hint"),
+            Self::Compressor | Self::Stopped => t!("dump.stopped_hint"),
         };
         Some(hint.into_owned())
     }
 
     fn exit(&self) -> Exit {
-        Exit::Failed
+        match self {
+            Self::ReadBack { .. } => Exit::ProofFailed,
+            _ => Exit::Failed,
+        }
     }
 }
 

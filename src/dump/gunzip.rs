@@ -10,7 +10,7 @@ use crate::dump::error::Error;
 use crate::dump::measure::Meter;
 
 /// How much is read at once.
-const INPUT: usize = 128 * 1024;
+const INPUT: usize = 256 * 1024;
 
 /// Stored bytes, counted and hashed as they are read from the file.
 pub struct Source<R> {
@@ -56,6 +56,46 @@ impl<R: Read> Source<R> {
     /// Bytes read from the file so far.
     pub fn bytes(&self) -> u64 {
         self.meter.bytes()
+    }
+
+    /// Reads into `out`: how many bytes; 0 at the end of the file.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        let bytes = self.peek()?;
+        let count = bytes.len().min(out.len());
+        out[..count].copy_from_slice(&bytes[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+
+    /// Appends exactly `count` bytes to `out`; [`Error::Truncated`] where the file ends before.
+    pub fn take(&mut self, count: usize, out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut left = count;
+        while left > 0 {
+            let bytes = self.peek()?;
+            if bytes.is_empty() {
+                return Err(Error::Truncated { offset: self.offset() });
+            }
+            let part = bytes.len().min(left);
+            out.extend_from_slice(&bytes[..part]);
+            self.consume(part);
+            left -= part;
+        }
+        Ok(())
+    }
+
+    /// Passes over `count` bytes.
+    pub fn skip(&mut self, count: u64) -> Result<(), Error> {
+        let mut left = count;
+        while left > 0 {
+            let bytes = self.peek()?.len();
+            if bytes == 0 {
+                return Err(Error::Truncated { offset: self.offset() });
+            }
+            let part = bytes.min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.consume(part);
+            left -= part as u64;
+        }
+        Ok(())
     }
 
     /// What was read so far.
@@ -111,6 +151,16 @@ impl Default for Gunzip {
 }
 
 impl Gunzip {
+    /// Whether a member has begun and not ended.
+    pub fn is_inside(&self) -> bool {
+        self.inside
+    }
+
+    /// A member was read by somebody else.
+    pub fn count_member(&mut self) {
+        self.members += 1;
+    }
+
     /// Unpacks into `out`: how many bytes; 0 is the end of the file, with nothing wrong.
     pub fn read<R: Read>(&mut self, source: &mut Source<R>, out: &mut [u8]) -> Result<usize, Error> {
         loop {

@@ -129,8 +129,11 @@ impl Inspector {
                 Mode::Sql => self.sql(rest),
                 Mode::CopyLine => self.copy_line(rest),
                 Mode::Data(rows) => {
+                    let before = rows.lines();
                     let (used, ended) = rows.scan(rest);
-                    self.pass(&rest[..used]);
+                    // Rows are lines: they need not be counted again.
+                    self.lines += rows.lines() - before + u64::from(ended);
+                    self.scan.plain_bytes += used as u64;
                     if ended {
                         self.end_data();
                     }

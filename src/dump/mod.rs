@@ -1,31 +1,44 @@
-//! The stream of a dump: inspect, compress, hash and write on the way out; read, check and prove on the way
-//! back. Knows plain SQL of `pg_dump` and gzip. Does not know where bytes come from or where they lie.
+//! The stream of a dump: inspect, compress, hash, write and prove on the way out; read, check and prove on the way
+//! back. Knows plain SQL of `pg_dump`, gzip and zstd. Does not know where bytes come from or where they lie.
 
-mod compress;
 mod copy;
+mod decode;
+mod encode;
 mod error;
 mod gunzip;
+mod gzip;
+mod huffman;
 mod inspect;
 mod lexer;
 mod measure;
 mod meta;
 mod progress;
+mod prove;
 mod read;
 mod scan;
+mod stage;
 mod statement;
 mod toc;
 mod token;
+mod unpack;
+mod unzstd;
 mod write;
+mod zstd;
 
-pub use compress::{BLOCK, DEFAULT_LEVEL, MIN_STORED};
+pub use encode::{BLOCK, MIN_STORED};
 pub use error::Error;
 pub use inspect::Inspector;
 pub use measure::{measure, measure_reader};
 pub use progress::Progress;
-pub use read::{Chunks, Format, PlainReader, Proof, check_size, chunks, open_plain, prove};
+pub use prove::Echo;
+pub use read::{Chunks, Proof, check_size, chunks, prove};
 pub use scan::{End, FOREIGN_LIMIT, Foreign, SKIP_LIMIT, Scan, Why};
-pub use write::{DumpWriter, Options, Written};
+pub use stage::{Clocks, Hand};
+pub use unpack::Format;
+pub use write::{DumpWriter, Options, Written, default_workers};
 
+#[cfg(test)]
+mod codec_tests;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]

@@ -4,112 +4,19 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::thread;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::domain::manifest::Measure;
-use crate::dump::compress::MIN_STORED;
+use crate::dump::encode::MIN_STORED;
 use crate::dump::error::Error;
-use crate::dump::gunzip::{Gunzip, Source};
 use crate::dump::inspect::Inspector;
 use crate::dump::measure::Meter;
 use crate::dump::progress::Progress;
 use crate::dump::scan::Scan;
-
-/// Plain bytes that are handed on at once.
-const CHUNK: usize = 256 * 1024;
-/// Chunks between unpacking and inspecting.
-const QUEUE: usize = 4;
-
-/// How a file is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// gzip, any number of members.
-    Gzip,
-    /// SQL as it is.
-    Plain,
-}
-
-/// First bytes of what this version cannot read.
-const UNSUPPORTED: [(&[u8], &str); 6] = [
-    (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
-    (b"PGDMP", "pg_dump custom"),
-    (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"),
-    (b"BZh", "bzip2"),
-    (&[4, 0x22, 0x4d, 0x18], "lz4"),
-    (b"toc.dat\0", "pg_dump tar"),
-];
-
-/// Plain SQL out of a stored file.
-pub struct PlainReader<R> {
-    source: Source<R>,
-    gunzip: Option<Gunzip>,
-    plain: Meter,
-}
-
-/// Opens a stored file.
-///
-/// # Errors
-/// [`Error::Unsupported`] for other formats, [`Error::Read`].
-pub fn open_plain<R: Read>(reader: R) -> Result<PlainReader<R>, Error> {
-    let mut source = Source::new(reader);
-    let first = source.peek_at_least(8)?;
-    if let Some((_, format)) = UNSUPPORTED.iter().find(|(magic, _)| first.starts_with(magic)) {
-        return Err(Error::Unsupported { format });
-    }
-    let gunzip = first.starts_with(&[0x1f, 0x8b]).then(Gunzip::default);
-    Ok(PlainReader { source, gunzip, plain: Meter::default() })
-}
-
-impl<R: Read> PlainReader<R> {
-    /// How the file is stored.
-    pub fn format(&self) -> Format {
-        if self.gunzip.is_some() { Format::Gzip } else { Format::Plain }
-    }
-
-    /// The next bytes of SQL into `out`: how many; 0 is the end, with the whole file read and nothing wrong.
-    ///
-    /// # Errors
-    /// What is wrong with the file, by name.
-    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        let count = self.read_unmeasured(out)?;
-        self.plain.update(&out[..count]);
-        Ok(count)
-    }
-
-    /// Length and hash of the stored bytes and of the SQL so far; of the whole once [`PlainReader::read`] gave 0.
-    pub fn measures(&self) -> (Measure, Measure) {
-        (self.source.measure(), self.plain.clone().finish())
-    }
-
-    fn read_unmeasured(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        if out.is_empty() {
-            return Ok(0);
-        }
-        if let Some(gunzip) = &mut self.gunzip {
-            return gunzip.read(&mut self.source, out);
-        }
-        let bytes = self.source.peek()?;
-        let count = bytes.len().min(out.len());
-        out[..count].copy_from_slice(&bytes[..count]);
-        self.source.consume(count);
-        Ok(count)
-    }
-
-    /// Fills `out` unless the end comes before.
-    fn fill(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        let mut filled = 0;
-        while filled < out.len() {
-            match self.read_unmeasured(&mut out[filled..])? {
-                0 => break,
-                count => filled += count,
-            }
-        }
-        Ok(filled)
-    }
-}
+use crate::dump::stage::Clocks;
+use crate::dump::unpack::{Format, Unpacker};
 
 /// What was proven of a stored file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,116 +32,89 @@ pub struct Proof {
 }
 
 /// Reads a stored file to its end: every member, every byte of SQL, which must be one whole dump of at most
-/// `limit` bytes. Blocking; unpacks on this thread and inspects on another.
+/// `limit` bytes. Blocking; unpacks on `workers` threads (1 to 6) and inspects on this one.
 ///
 /// # Errors
 /// What is wrong with the file, by name: also [`Error::TooLong`] and [`Error::Incomplete`].
-pub fn prove<R: Read>(reader: R, limit: Option<u64>, progress: &Progress) -> Result<Proof, Error> {
-    let mut plain = open_plain(reader)?;
-    let (chunks, received) = sync_channel::<Vec<u8>>(QUEUE);
-    let (recycle, recycled) = channel();
-    let (scan, measure) = thread::scope(|scope| {
-        let inspector = thread::Builder::new()
-            .name("dump-prove".to_owned())
-            .spawn_scoped(scope, move || inspect(&received, &recycle, progress))
-            .map_err(|source| Error::Threads { source })?;
-        let read = unpack(&mut plain, limit, |chunk| chunks.send(chunk).is_ok(), &recycled, progress);
-        drop(chunks);
-        let inspected = inspector.join().map_err(|_| Error::Stopped);
-        read?;
-        inspected
-    })?;
-    scan.complete()?;
-    Ok(Proof { stored: plain.source.measure(), plain: measure, scan, format: plain.format() })
-}
-
-fn unpack<R: Read>(
-    plain: &mut PlainReader<R>,
+pub fn prove<R: Read + Send + 'static>(
+    reader: R,
     limit: Option<u64>,
-    pass_on: impl Fn(Vec<u8>) -> bool,
-    recycled: &Receiver<Vec<u8>>,
-    progress: &Progress,
-) -> Result<(), Error> {
-    let mut total = 0_u64;
-    loop {
-        let mut chunk = recycled.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK, 0);
-        let count = plain.fill(&mut chunk)?;
-        progress.set_stored(plain.source.bytes());
+    workers: usize,
+    progress: &Arc<Progress>,
+    clocks: &mut Clocks,
+) -> Result<Proof, Error> {
+    let mut unpacker = Unpacker::start(reader, workers, progress, clocks)?;
+    let mut hand = clocks.stage("inspect").begin();
+    let mut inspector = Inspector::new();
+    let mut meter = Meter::default();
+    while let Some(chunk) = hand.starved(|| unpacker.next())? {
+        let bytes = chunk.bytes();
+        if let Some(limit) = limit.filter(|limit| meter.bytes() + bytes.len() as u64 > *limit) {
+            return Err(Error::TooLong { limit });
+        }
+        hand.passed(bytes.len());
+        inspector.feed(bytes);
+        meter.update(bytes);
         if progress.is_stopped() {
             return Err(Error::Stopped);
         }
-        if count == 0 {
-            return Ok(());
-        }
-        total += count as u64;
-        if let Some(limit) = limit.filter(|limit| total > *limit) {
-            return Err(Error::TooLong { limit });
-        }
-        chunk.truncate(count);
-        if !pass_on(chunk) {
-            return Err(Error::Stopped);
-        }
-    }
-}
-
-fn inspect(chunks: &Receiver<Vec<u8>>, recycle: &Sender<Vec<u8>>, progress: &Progress) -> (Scan, Measure) {
-    let mut inspector = Inspector::new();
-    let mut meter = Meter::default();
-    while let Ok(chunk) = chunks.recv() {
-        inspector.feed(&chunk);
-        meter.update(&chunk);
         progress.set_plain(meter.bytes());
         progress.set_table(inspector.current_table());
-        // Nobody needs the buffer after the last chunk.
-        let _ = recycle.send(chunk);
+        unpacker.recycle(chunk);
     }
-    (inspector.finish(), meter.finish())
+    let stored = unpacker.stored()?;
+    let scan = inspector.finish();
+    scan.complete()?;
+    Ok(Proof { stored, plain: meter.finish(), scan, format: unpacker.format() })
 }
 
 /// The SQL of a stored file for psql: without the ranges of [`Scan::skip`].
 ///
 /// # Errors
-/// As [`open_plain`].
-pub fn chunks<R: Read>(reader: R, skip: Vec<Range<u64>>) -> Result<Chunks<R>, Error> {
-    Ok(Chunks { plain: open_plain(reader)?, skip: skip.into(), offset: 0, ended: false })
+/// [`Error::Unsupported`] for formats that cannot be read, [`Error::Read`], [`Error::Threads`].
+pub fn chunks<R: Read + Send + 'static>(
+    reader: R,
+    skip: Vec<Range<u64>>,
+    workers: usize,
+    clocks: &mut Clocks,
+) -> Result<Chunks, Error> {
+    let unpacker = Unpacker::start(reader, workers, &Arc::default(), clocks)?;
+    Ok(Chunks { unpacker, plain: Meter::default(), skip: skip.into(), ended: false })
 }
 
 /// Iterates over the SQL; see [`chunks`]. Ends after the first error.
-pub struct Chunks<R> {
-    plain: PlainReader<R>,
+pub struct Chunks {
+    unpacker: Unpacker,
+    plain: Meter,
     skip: VecDeque<Range<u64>>,
-    offset: u64,
     ended: bool,
 }
 
-impl<R: Read> Chunks<R> {
+impl Chunks {
     /// Length and hash of the stored bytes and of the SQL (with what was left out), once the iteration ended
     /// without an error: what was loaded is what was proven only if these are equal to the proof's.
-    pub fn measures(&self) -> (Measure, Measure) {
-        self.plain.measures()
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] before the end.
+    pub fn measures(&self) -> Result<(Measure, Measure), Error> {
+        Ok((self.unpacker.stored()?, self.plain.clone().finish()))
     }
 
     fn read(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            let mut chunk = vec![0; CHUNK];
-            let count = self.plain.fill(&mut chunk)?;
-            if count == 0 {
-                return Ok(None);
-            }
-            chunk.truncate(count);
-            self.plain.plain.update(&chunk);
-            let start = self.offset;
-            self.offset += count as u64;
+        while let Some(chunk) = self.unpacker.next()? {
+            let mut chunk = chunk.into_vec();
+            let start = self.plain.bytes();
+            self.plain.update(&chunk);
             cut(&mut chunk, start, &mut self.skip);
             if !chunk.is_empty() {
                 return Ok(Some(chunk.into()));
             }
         }
+        Ok(None)
     }
 }
 
-impl<R: Read> Iterator for Chunks<R> {
+impl Iterator for Chunks {
     type Item = Result<Bytes, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -267,9 +147,10 @@ fn cut(bytes: &mut Vec<u8>, start: u64, skip: &mut VecDeque<Range<u64>>) {
     }
 }
 
-/// Whether a stored file is large enough to be kept: over [`MIN_STORED`] bytes. A whole dump of a database without
-/// a single object is smaller and gets its own error: for a nightly backup that is most often the wrong database.
-/// A safety dump before a restore onto an empty server is not asked this question.
+/// Whether a stored file is worth keeping: over [`MIN_STORED`] bytes, or a whole dump with something in it, which is
+/// smaller only where it is not compressed. A whole dump of a database without a single object gets its own error: for a
+/// nightly backup that is most often the wrong database. A safety dump before a restore onto an empty server is not
+/// asked this question.
 ///
 /// # Errors
 /// [`Error::Tiny`], [`Error::NothingInside`].
@@ -277,8 +158,9 @@ pub fn check_size(stored: u64, scan: &Scan) -> Result<(), Error> {
     if stored > MIN_STORED {
         return Ok(());
     }
-    if scan.complete().is_ok() && scan.is_empty() {
-        return Err(Error::NothingInside { bytes: stored });
+    match scan.complete() {
+        Ok(()) if scan.is_empty() => Err(Error::NothingInside { bytes: stored }),
+        Ok(()) => Ok(()),
+        Err(_) => Err(Error::Tiny { bytes: stored, least: MIN_STORED }),
     }
-    Err(Error::Tiny { bytes: stored, least: MIN_STORED })
 }

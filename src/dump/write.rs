@@ -1,32 +1,41 @@
-//! The way out: inspect and hash the SQL, compress it on several threads, hash and write what comes out.
+//! The way out: inspect and hash the SQL, compress it on several threads, write what comes out, and prove behind that
+//! what was written.
 //!
 //! ```text
-//! feed --(bounded)--> inspect, sha256 --(a queue a worker)--> compress × N --(a queue a worker)--> sha256, write
+//! feed --(bounded)--> inspect, sha256 --(a queue a worker)--> compress × N --(a queue a worker)--> write --> prove
 //! ```
-//! Blocks go to the workers in turn and are fetched in the same turn, so they stay in order without sorting.
+//! Blocks go to the workers in turn and are fetched in the same turn, so they stay in order without sorting. A piece of
+//! input that is a whole block travels without being copied; buffers go back to whom they came from.
 //! Each stage that ends drops its queues, which ends its neighbours: a write error travels up to
 //! [`DumpWriter::feed`], an abandoned writer travels down to the file. Whether the dump is whole is in the
-//! [`Scan`], and for the caller to ask; syncing and naming the file are not done here.
+//! [`Scan`], and for the caller to ask; naming the file is not done here.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use xxhash_rust::xxh3::xxh3_128;
 
+use crate::domain::compression::Compression;
 use crate::domain::manifest::Measure;
-use crate::dump::compress::{BLOCK, DEFAULT_LEVEL, Members, last_member};
+use crate::domain::timings::Timings;
+use crate::dump::decode::Coding;
+use crate::dump::encode::{BLOCK, Encoder, Ending};
 use crate::dump::error::Error;
 use crate::dump::inspect::Inspector;
 use crate::dump::measure::Meter;
 use crate::dump::progress::Progress;
+use crate::dump::prove::{self, Block, Echo, Expected};
 use crate::dump::scan::Scan;
+use crate::dump::stage::{Clocks, Hand, StageClock};
 
-/// Chunks that wait for the inspector.
-const QUEUE: usize = 8;
-/// The most workers that are started: each holds up to 5 MiB.
+/// Pieces that wait for the inspector.
+const QUEUE: usize = 4;
+/// The most workers that are started: each holds up to 6 MiB.
 const MAX_WORKERS: usize = 6;
 
 /// How to compress.
@@ -34,24 +43,29 @@ const MAX_WORKERS: usize = 6;
 pub struct Options {
     /// Threads that compress, 1 to 6.
     pub workers: usize,
-    /// Level of deflate, 1 to 12.
-    pub level: u8,
+    /// Format and level.
+    pub compression: Compression,
 }
 
 impl Default for Options {
     /// A worker for each processor, at most four.
     fn default() -> Self {
-        let workers = thread::available_parallelism().map_or(2, |n| n.get().min(4));
-        Self { workers, level: DEFAULT_LEVEL }
+        Self { workers: default_workers(), compression: Compression::default() }
     }
+}
+
+/// A thread for each processor, at most four.
+#[must_use]
+pub fn default_workers() -> usize {
+    thread::available_parallelism().map_or(2, |n| n.get().min(4))
 }
 
 /// What was written.
 #[derive(Debug)]
 pub struct Written<W> {
-    /// Where it was written; flushed, not synced.
+    /// Where it was written; flushed.
     pub out: W,
-    /// The compressed bytes.
+    /// The compressed bytes: as they were read back, where there was an [`Echo`].
     pub stored: Measure,
     /// The SQL.
     pub plain: Measure,
@@ -63,6 +77,8 @@ pub struct Written<W> {
 pub struct DumpWriter<W> {
     input: mpsc::Sender<Feed>,
     result: oneshot::Receiver<Result<Written<W>, Error>>,
+    clocks: Clocks,
+    read: Hand,
 }
 
 enum Feed {
@@ -77,66 +93,123 @@ struct Inspected {
     blocks: u64,
 }
 
+/// A block on its way to a worker.
+struct Job {
+    number: u64,
+    plain: Piece,
+}
+
+/// Bytes of a block.
+enum Piece {
+    /// As they came.
+    Shared(Bytes),
+    /// Put together; goes back to the inspector.
+    Own(Vec<u8>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+}
+
+/// What a worker made of a block.
+struct Member {
+    bytes: Stored,
+    digest: u128,
+    block: Block,
+}
+
+enum Stored {
+    /// So many bytes of a buffer, which goes back to its worker.
+    Encoded(Vec<u8>, usize),
+    Same(Piece),
+}
+
+impl Stored {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Encoded(buffer, length) => &buffer[..*length],
+            Self::Same(piece) => piece.bytes(),
+        }
+    }
+}
+
 impl<W: Write + Send + 'static> DumpWriter<W> {
-    /// Starts the threads.
+    /// Starts the threads. With an `echo` of the file everything is made durable and read back behind the writer.
     ///
     /// # Errors
-    /// [`Error::Threads`] when the system gives none; those that were started end.
-    pub fn start(out: W, options: Options, progress: Arc<Progress>) -> Result<Self, Error> {
+    /// [`Error::Threads`] when the system gives none; those that were started end. [`Error::Compressor`].
+    pub fn start(out: W, options: Options, progress: Arc<Progress>, echo: Option<Echo>) -> Result<Self, Error> {
+        let mut clocks = Clocks::default();
+        let read = clocks.stage("read").begin();
+        let (inspect_clock, compress_clock) = (clocks.stage("inspect"), clocks.stage("compress"));
+        let write_clock = clocks.stage("write");
         let (input, fed) = mpsc::channel(QUEUE);
         let (sender, result) = oneshot::channel();
         let (recycle, recycled) = channel();
-        let (mut blocks, mut members) = (Vec::new(), Vec::new());
+        let (mut jobs, mut members) = (Vec::new(), Vec::new());
         for _ in 0..options.workers.clamp(1, MAX_WORKERS) {
-            let (block_sender, block_receiver) = sync_channel(1);
-            let (member_sender, member_receiver) = sync_channel(1);
-            let recycle = recycle.clone();
-            spawn("dump-compress", move || compress(options.level, &block_receiver, &member_sender, &recycle))?;
-            blocks.push(block_sender);
-            members.push(member_receiver);
+            let (worker, jobs_end, members_end) = Worker::new(options.compression, recycle.clone())?;
+            let clock = Arc::clone(&compress_clock);
+            spawn("dump-compress", move || worker.run(clock.begin()))?;
+            jobs.push(jobs_end);
+            members.push(members_end);
         }
+        let proof = echo.map(|echo| Prover::start(echo, &mut clocks)).transpose()?;
         let (inspected_sender, inspected) = channel();
-        let outlet = Outlet { members, inspected, progress: Arc::clone(&progress) };
+        let ending = Ending::new(options.compression);
+        let outlet = Outlet { members, inspected, progress: Arc::clone(&progress), ending, proof };
         spawn("dump-write", move || {
             // An abandoned dump: `out` is gone by now, and the closed channel says so.
-            if let Some(written) = outlet.run(out).transpose() {
+            if let Some(written) = outlet.run(out, write_clock.begin()).transpose() {
                 let _ = sender.send(written);
             }
         })?;
-        let inlet = Inlet::new(blocks, recycled, progress);
+        let inlet = Inlet::new(jobs, recycled, progress, &inspect_clock);
         spawn("dump-inspect", move || {
             if let Some(end) = inlet.run(fed) {
                 let _ = inspected_sender.send(end);
             }
         })?;
-        Ok(Self { input, result })
+        Ok(Self { input, result, clocks, read })
     }
 
-    /// Takes the next bytes of the dump; waits while the stages are busy. Memory holds up to eight of what is
-    /// given here, so chunks should stay below a few hundred kilobytes. When the future is dropped before it is done, its bytes are
-    /// lost: abort the dump then.
+    /// Takes the next bytes of the dump; waits while the stages are busy. Memory holds up to four of what is
+    /// given here, so pieces should have a megabyte at most; pieces of exactly [`BLOCK`] bytes are not copied. When the
+    /// future is dropped before it is done, its bytes are lost: abort the dump then.
     ///
     /// # Errors
-    /// [`Error::Write`]: what was queued is thrown away, and there is nothing more to feed.
+    /// [`Error::Write`], [`Error::ReadBack`]: what was queued is thrown away, and there is nothing more to feed.
     pub async fn feed(&mut self, bytes: Bytes) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());
         }
-        match self.input.send(Feed::Data(bytes)).await {
+        self.read.passed(bytes.len());
+        let from = Instant::now();
+        let sent = self.input.send(Feed::Data(bytes)).await;
+        self.read.was_blocked(from);
+        match sent {
             Ok(()) => Ok(()),
             Err(_) => Err(self.failure().await),
         }
     }
 
-    /// The dump has ended: everything that was fed is compressed, written and flushed.
+    /// The dump has ended: everything that was fed is compressed, written and flushed, and read back where there is an
+    /// [`Echo`].
     ///
     /// # Errors
-    /// [`Error::Write`]; the file is dropped.
+    /// As [`DumpWriter::feed`]; the file is dropped.
     pub async fn finish(self) -> Result<Written<W>, Error> {
+        let Self { input, result, read, .. } = self;
+        drop(read);
         // When the stages are gone, their result says why.
-        let _ = self.input.send(Feed::End).await;
-        drop(self.input);
-        self.result.await.unwrap_or(Err(Error::Stopped))
+        let _ = input.send(Feed::End).await;
+        drop(input);
+        result.await.unwrap_or(Err(Error::Stopped))
     }
 
     /// Gives the dump up and waits until the threads have let go of the file. Dropping does the same without
@@ -144,6 +217,18 @@ impl<W: Write + Send + 'static> DumpWriter<W> {
     pub async fn abort(self) {
         drop(self.input);
         let _ = self.result.await;
+    }
+
+    /// The clocks of the stages: their times so far, at any moment.
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        self.clocks.clone()
+    }
+
+    /// What the stages have done so far.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.clocks.read()
     }
 
     async fn failure(&mut self) -> Error {
@@ -165,13 +250,19 @@ struct Inlet {
     meter: Meter,
     block: Vec<u8>,
     blocks: u64,
-    workers: Vec<SyncSender<Vec<u8>>>,
+    workers: Vec<SyncSender<Job>>,
     recycled: Receiver<Vec<u8>>,
     progress: Arc<Progress>,
+    hand: Hand,
 }
 
 impl Inlet {
-    fn new(workers: Vec<SyncSender<Vec<u8>>>, recycled: Receiver<Vec<u8>>, progress: Arc<Progress>) -> Self {
+    fn new(
+        workers: Vec<SyncSender<Job>>,
+        recycled: Receiver<Vec<u8>>,
+        progress: Arc<Progress>,
+        clock: &Arc<StageClock>,
+    ) -> Self {
         Self {
             inspector: Inspector::new(),
             meter: Meter::default(),
@@ -180,94 +271,209 @@ impl Inlet {
             workers,
             recycled,
             progress,
+            hand: clock.begin(),
         }
     }
 
     /// `None` when the writer was abandoned or a later stage is gone.
     fn run(mut self, mut fed: mpsc::Receiver<Feed>) -> Option<Inspected> {
-        while let Feed::Data(bytes) = fed.blocking_recv()? {
-            self.take(&bytes)?;
+        while let Feed::Data(bytes) = self.hand.starved(|| fed.blocking_recv())? {
+            self.hand.passed(bytes.len());
+            self.take(bytes)?;
         }
         if !self.block.is_empty() {
-            self.pass_on()?;
+            self.pass_block_on()?;
         }
         Some(Inspected { scan: self.inspector.finish(), plain: self.meter.finish(), blocks: self.blocks })
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Option<()> {
-        self.inspector.feed(bytes);
-        self.meter.update(bytes);
+    fn take(&mut self, mut bytes: Bytes) -> Option<()> {
+        self.inspector.feed(&bytes);
+        self.meter.update(&bytes);
         self.progress.set_plain(self.meter.bytes());
         self.progress.set_table(self.inspector.current_table());
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (part, later) = rest.split_at(rest.len().min(BLOCK - self.block.len()));
-            self.block.extend_from_slice(part);
-            if self.block.len() == BLOCK {
-                self.pass_on()?;
+        while !bytes.is_empty() {
+            if self.block.is_empty() && bytes.len() >= BLOCK {
+                let whole = bytes.split_to(BLOCK);
+                self.pass_on(Piece::Shared(whole))?;
+                continue;
             }
-            rest = later;
+            let part = bytes.split_to(bytes.len().min(BLOCK - self.block.len()));
+            self.block.extend_from_slice(&part);
+            if self.block.len() == BLOCK {
+                self.pass_block_on()?;
+            }
         }
         Some(())
     }
 
-    fn pass_on(&mut self) -> Option<()> {
+    fn pass_block_on(&mut self) -> Option<()> {
         let mut next = self.recycled.try_recv().unwrap_or_else(|_| Vec::with_capacity(BLOCK));
         next.clear();
         let block = std::mem::replace(&mut self.block, next);
+        self.pass_on(Piece::Own(block))
+    }
+
+    fn pass_on(&mut self, plain: Piece) -> Option<()> {
         let turn = usize::try_from(self.blocks % self.workers.len() as u64).ok()?;
+        let job = Job { number: self.blocks, plain };
         self.blocks += 1;
-        self.workers[turn].send(block).ok()
+        self.hand.blocked(|| self.workers[turn].send(job)).ok()
     }
 }
 
-/// A worker: ends when either neighbour does.
-fn compress(level: u8, blocks: &Receiver<Vec<u8>>, members: &SyncSender<Vec<u8>>, recycle: &Sender<Vec<u8>>) {
-    let mut maker = Members::new(level);
-    while let Ok(block) = blocks.recv() {
-        let Some(member) = maker.make(&block) else { return };
-        // Nobody needs the buffer after the last block.
-        let _ = recycle.send(block);
-        if members.send(member).is_err() {
-            return;
+/// Compresses blocks: ends when either neighbour does.
+struct Worker {
+    encoder: Encoder,
+    coding: Option<Coding>,
+    jobs: Receiver<Job>,
+    members: SyncSender<Result<Member, Error>>,
+    /// Blocks go back to the inspector,
+    recycle: Sender<Vec<u8>>,
+    /// members come back from the writer.
+    recycled: Receiver<Vec<u8>>,
+}
+
+/// The end of a worker at the writer.
+struct Output {
+    members: Receiver<Result<Member, Error>>,
+    recycle: Sender<Vec<u8>>,
+}
+
+impl Worker {
+    fn new(compression: Compression, recycle: Sender<Vec<u8>>) -> Result<(Self, SyncSender<Job>, Output), Error> {
+        let (job_sender, jobs) = sync_channel(1);
+        let (members, member_receiver) = sync_channel(1);
+        let (recycle_member, recycled) = channel();
+        let coding = match compression {
+            Compression::Gzip { .. } => Some(Coding::Member),
+            Compression::Zstd { .. } => Some(Coding::Frame),
+            Compression::None => None,
+        };
+        let worker = Self { encoder: Encoder::new(compression)?, coding, jobs, members, recycle, recycled };
+        Ok((worker, job_sender, Output { members: member_receiver, recycle: recycle_member }))
+    }
+
+    fn run(mut self, mut hand: Hand) {
+        while let Ok(job) = hand.starved(|| self.jobs.recv()) {
+            hand.passed(job.plain.bytes().len());
+            let member = self.work(job);
+            let failed = member.is_err();
+            if hand.blocked(|| self.members.send(member)).is_err() || failed {
+                return;
+            }
         }
     }
+
+    fn work(&mut self, job: Job) -> Result<Member, Error> {
+        let mut buffer = self.recycled.try_recv().unwrap_or_default();
+        let plain = job.plain.bytes();
+        let length = self.encoder.encode(job.number, plain, &mut buffer)?;
+        let block = Block { coding: self.coding, plain: plain.len(), digest: xxh3_128(plain) };
+        let (bytes, digest) = match length {
+            None => (Stored::Same(job.plain), block.digest),
+            Some(length) => {
+                if let Piece::Own(own) = job.plain {
+                    // Nobody needs the buffer after the last block.
+                    let _ = self.recycle.send(own);
+                }
+                let digest = xxh3_128(&buffer[..length]);
+                (Stored::Encoded(buffer, length), digest)
+            }
+        };
+        Ok(Member { bytes, digest, block })
+    }
 }
 
-/// Hashes and writes the members in order.
+/// The thread behind the writer.
+struct Prover {
+    pieces: Sender<Expected>,
+    proof: Receiver<Result<Measure, Error>>,
+}
+
+impl Prover {
+    fn start(echo: Echo, clocks: &mut Clocks) -> Result<Self, Error> {
+        let (sync, hand) = (clocks.stage("sync").begin(), clocks.stage("prove").begin());
+        let (pieces, received) = channel();
+        let (sender, proof) = channel();
+        spawn("dump-prove", move || {
+            let proof = prove::follow(echo, &received, sync, hand);
+            // Before the result, so that whoever has it knows that no more pieces are taken.
+            drop(received);
+            let _ = sender.send(proof);
+        })?;
+        Ok(Self { pieces, proof })
+    }
+
+    fn finish(self) -> Result<Measure, Error> {
+        drop(self.pieces);
+        self.proof.recv().unwrap_or(Err(Error::Stopped))
+    }
+}
+
+/// Writes the members in order.
 struct Outlet {
-    members: Vec<Receiver<Vec<u8>>>,
+    members: Vec<Output>,
     inspected: Receiver<Inspected>,
     progress: Arc<Progress>,
+    ending: Ending,
+    proof: Option<Prover>,
 }
 
 impl Outlet {
     /// `Ok(None)` when the writer was abandoned.
-    fn run<W: Write>(self, mut out: W) -> Result<Option<Written<W>>, Error> {
+    fn run<W: Write>(mut self, mut out: W, mut hand: Hand) -> Result<Option<Written<W>>, Error> {
         let mut meter = Meter::default();
+        let mut stored = 0;
         let mut blocks = 0;
         for turn in (0..self.members.len()).cycle() {
-            let Ok(member) = self.members[turn].recv() else { break };
-            self.write(&mut out, &mut meter, &member)?;
+            let Ok(member) = hand.starved(|| self.members[turn].members.recv()) else { break };
+            let Member { bytes, digest, block } = member?;
+            let length = bytes.bytes().len();
+            hand.passed(length);
+            self.ending.add(length, block.plain);
+            let expected = Expected { stored: length, stored_digest: digest, block: Some(block) };
+            stored += length as u64;
+            if self.write(&mut out, &mut meter, bytes.bytes(), expected)? {
+                // The prover has ended before the dump: it says why.
+                return Err(self.proof.take().map_or(Error::Stopped, |p| p.finish().err().unwrap_or(Error::Stopped)));
+            }
+            self.progress.set_stored(stored);
+            if let Stored::Encoded(buffer, _) = bytes {
+                let _ = self.members[turn].recycle.send(buffer);
+            }
             blocks += 1;
         }
-        let Ok(inspected) = self.inspected.recv() else { return Ok(None) };
+        let Ok(inspected) = hand.starved(|| self.inspected.recv()) else { return Ok(None) };
         if inspected.blocks != blocks {
             return Err(Error::Stopped);
         }
         let padded = inspected.scan.complete().is_ok() && !inspected.scan.is_empty();
-        if let Some(last) = last_member(meter.bytes(), padded) {
-            self.write(&mut out, &mut meter, &last)?;
+        let ending = std::mem::replace(&mut self.ending, Ending::Plain);
+        if let Some(last) = ending.finish(stored, padded) {
+            let expected = Expected { stored: last.len(), stored_digest: xxh3_128(&last), block: None };
+            self.write(&mut out, &mut meter, &last, expected)?;
+            self.progress.set_stored(stored + last.len() as u64);
         }
         out.flush().map_err(|source| Error::Write { source })?;
         let Inspected { scan, plain, .. } = inspected;
-        Ok(Some(Written { out, stored: meter.finish(), plain, scan }))
+        let stored = match self.proof.take() {
+            Some(prover) => hand.blocked(|| prover.finish())?,
+            None => meter.finish(),
+        };
+        Ok(Some(Written { out, stored, plain, scan }))
     }
 
-    fn write<W: Write>(&self, out: &mut W, meter: &mut Meter, bytes: &[u8]) -> Result<(), Error> {
+    /// Whether the prover is gone.
+    fn write<W: Write>(&self, out: &mut W, meter: &mut Meter, bytes: &[u8], expected: Expected) -> Result<bool, Error> {
         out.write_all(bytes).map_err(|source| Error::Write { source })?;
-        meter.update(bytes);
-        self.progress.set_stored(meter.bytes());
-        Ok(())
+        match &self.proof {
+            // What is read back is hashed there.
+            Some(prover) => Ok(prover.pieces.send(expected).is_err()),
+            None => {
+                meter.update(bytes);
+                Ok(false)
+            }
+        }
     }
 }

@@ -86,6 +86,13 @@ pub trait Intents: Send + Sync {
     /// # Errors
     /// When the directory cannot be read.
     fn pending(&self) -> io::Result<Pending>;
+
+    /// Removes what was cut off before it was an intent: what it would have named was never begun. Called with the lock
+    /// held, so nobody is writing one. Returns their names.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or a file not be removed.
+    fn sweep(&self) -> io::Result<Vec<String>>;
 }
 
 /// What [`Intents::pending`] finds.
@@ -168,6 +175,23 @@ impl Intents for IntentFiles {
         pending.intents.sort_by(|a, b| a.run.cmp(&b.run));
         Ok(pending)
     }
+
+    fn sweep(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut swept = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            // The supervisor writes its state here too, and holds another lock.
+            if name.strip_suffix(".tmp").is_some_and(RunId::is_one) {
+                fs::remove_file(self.dir.join(&name))?;
+                swept.push(name);
+            }
+        }
+        Ok(swept)
+    }
 }
 
 /// A directory that cannot be synced (EINVAL on some network disks: fault 40) is as durable as it gets.
@@ -226,5 +250,21 @@ mod tests {
         let pending = intents.pending().unwrap();
         assert_eq!((pending.intents.len(), pending.unreadable), (1, vec![bad.display().to_string()]));
         assert!(bad.exists());
+    }
+
+    #[test]
+    fn what_was_cut_off_while_it_was_written_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let intents = IntentFiles::new(dir.path());
+        assert!(intents.sweep().unwrap().is_empty());
+        intents.put(&intent(1)).unwrap();
+        let cut = format!("{}.tmp", intent(2).run);
+        fs::write(dir.path().join(".amarre").join(&cut), "{").unwrap();
+        let others = dir.path().join(".amarre/supervisor.tmp");
+        fs::write(&others, "").unwrap();
+        assert_eq!(intents.sweep().unwrap(), [cut]);
+        assert!(others.exists());
+        assert_eq!(intents.pending().unwrap().intents, [intent(1)]);
+        assert!(intents.sweep().unwrap().is_empty());
     }
 }

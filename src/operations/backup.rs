@@ -11,15 +11,15 @@ use super::flow::{self, Teller, write_dump};
 use super::{Context, Error, catalogue, prune};
 use crate::database::{Facts, Server};
 use crate::domain::catalogue::Catalogue;
-use crate::domain::content::Needs;
 use crate::domain::manifest::{self, Manifest, Measure, Owners, RolesFile};
 use crate::domain::name::{self, BackupName, Kind};
 use crate::domain::retention::Plan;
 use crate::domain::run::RunId;
 use crate::domain::text::escape;
-use crate::dump::{self, DumpWriter, Options, Progress, Proof, Scan};
+use crate::domain::timings::Timings;
+use crate::dump::{self, DumpWriter, Echo, Options, Progress, Proof, Scan, Written};
 use crate::journal::intent::Work;
-use crate::store::{Draft, Reader};
+use crate::store::{Draft, Trail};
 
 /// A table with at least this many rows that is empty the next day is worth a look (fault 25).
 const WORTH_A_LOOK: u64 = 100;
@@ -34,6 +34,8 @@ pub struct Made {
     pub manifest: Arc<Manifest>,
     /// What retention did after it.
     pub pruned: Option<Plan>,
+    /// How long its stages took.
+    pub timings: Timings,
 }
 
 /// What a backup starts from: everything that is asked before the first byte.
@@ -59,7 +61,8 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
     if result.is_err() {
         abandon(context, &start).await;
     }
-    let manifest = Arc::new(result?);
+    let (manifest, timings) = result?;
+    let manifest = Arc::new(manifest);
     let pruned = match kind {
         // The backup is committed: a rotation that fails is said, and tried again after the next one.
         Kind::Backup => match prune::apply(context).await {
@@ -71,21 +74,21 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
         },
         Kind::Safety | Kind::Final => None,
     };
-    Ok(Made { manifest, pruned })
+    Ok(Made { manifest, pruned, timings })
 }
 
 async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start, Error> {
     let run = context.new_run();
     let started_at = context.clock.now();
-    context.wait_ready().await?;
-    let server = context.database.server().await?;
-    let facts = context.database.facts(database).await?;
+    let (server, facts) = context.survey(database).await?;
     let facts = facts.ok_or_else(|| crate::database::Error::NoDatabase { database: database.to_owned() })?;
     let catalogue = catalogue::load(context).await?;
     let last = newest(&catalogue, &facts.record.name);
     check_space(context, &facts, last.as_deref()).await?;
     let taken = catalogue::names(context).await?;
-    let name = BackupName::new(kind, database, started_at, context.rules.zone).next_free(|n| taken.contains(n));
+    let name = BackupName::new(kind, database, started_at, context.rules.zone)
+        .stored_as(context.rules.compression)
+        .next_free(|n| taken.contains(n));
     let start = Start { run, kind, server, facts, name, last, started_at, published: AtomicBool::new(false) };
     context.note(t!("backup.started", database = escape(database), file = start.name.file()));
     put_intent(context, &start, None)?;
@@ -117,23 +120,34 @@ fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Resu
 }
 
 /// Steps 2 to 9: from the first byte to the manifest.
-async fn make(context: &Context, start: &Start) -> Result<Manifest, Error> {
-    let (draft, scan, stored, plain, warnings) = dump(context, start).await?;
-    prove(context, start, draft.reopen()?, &scan, &stored, &plain).await?;
-    hit("backup.6").await;
+async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings), Error> {
+    let (draft, dumped) = dump(context, start).await?;
+    // Not beside the dump: `pg_dumpall` begins with a shell of its own (`pg_dump -V`), and one that is orphaned by a run that
+    // is killed at that moment looks like a crashed backend to a postmaster that is PID 1.
     let roles = dump_roles(context, start).await;
     context.check_cancelled()?;
-    put_intent(context, start, Some(stored.clone()))?;
-    draft.publish()?;
+    put_intent(context, start, Some(dumped.stored.clone()))?;
+    hit("backup.6").await;
+    tokio::task::spawn_blocking(move || draft.publish()).await??;
     start.published.store(true, Ordering::Relaxed);
     hit("backup.7").await;
-    commit(context, start, Outcome { scan, stored, plain, warnings, roles }).await
+    let timings = dumped.timings.clone();
+    let manifest = commit(context, start, dumped, roles).await?;
+    Ok((manifest, timings))
 }
 
-type Dumped = (Box<dyn Draft>, Scan, Measure, Measure, Vec<String>);
+/// What a dump came to.
+struct Dumped {
+    scan: Scan,
+    stored: Measure,
+    plain: Measure,
+    warnings: Vec<String>,
+    lane: &'static str,
+    timings: Timings,
+}
 
-/// The dump, in a draft that is durable but has no name yet.
-async fn dump(context: &Context, start: &Start) -> Result<Dumped, Error> {
+/// The dump, in a draft that is durable and read back, but has no name yet.
+async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumped), Error> {
     let database = &start.facts.record.name;
     let draft = context.store.draft(&start.name.file()).await?;
     let progress = Arc::new(Progress::default());
@@ -141,39 +155,25 @@ async fn dump(context: &Context, start: &Start) -> Result<Dumped, Error> {
     let teller = Teller::start(context, &progress);
     let running = context.database.dump(&start.run, database, start.facts.owners).await?;
     hit("backup.2").await;
-    let options = Options { workers: context.rules.workers, ..Options::default() };
-    let writer = DumpWriter::start(draft, options, progress)?;
-    let (written, stderr) = match write_dump(context, running, writer).await {
+    let options = Options { workers: context.rules.workers, compression: context.rules.compression };
+    let Trail { reader, sync } = draft.trail()?;
+    let writer = DumpWriter::start(draft, options, progress, Some(Echo { reader, sync }))?;
+    let flow::Dumped { written, stderr, lane, timings } = match write_dump(context, running, writer).await {
         Err(Error::Runner(error)) => return Err(context.database.explain(database, error).await.into()),
         other => other?,
     };
     drop(teller);
     hit("backup.3").await;
-    written.scan.complete()?;
+    let Written { out: mut draft, stored, plain, scan } = written;
+    scan.complete()?;
     if start.kind == Kind::Backup {
-        dump::check_size(written.stored.bytes, &written.scan)?;
+        dump::check_size(stored.bytes, &scan)?;
     }
     hit("backup.4").await;
-    let mut draft = written.out;
     let draft = tokio::task::spawn_blocking(move || draft.sync().map(|()| draft)).await??;
     hit("backup.5").await;
     let warnings = stderr.lines().map(str::trim).filter(|l| !l.is_empty()).map(escape).collect();
-    Ok((draft, written.scan, written.stored, written.plain, warnings))
-}
-
-/// Reads the file back whole, through the disk: what lies there must be what was sent.
-async fn prove(
-    context: &Context,
-    start: &Start,
-    reader: Reader,
-    scan: &Scan,
-    stored: &Measure,
-    plain: &Measure,
-) -> Result<(), Error> {
-    context.stage("prove", Some(plain.bytes));
-    let proof = flow::prove(context, reader, Some(plain.bytes)).await?;
-    let expected = Expected { file: &start.name.file(), stored, plain, content: &scan.content };
-    expected.check(&proof)
+    Ok((draft, Dumped { scan, stored, plain, warnings, lane, timings }))
 }
 
 /// What a reading must find.
@@ -225,37 +225,26 @@ async fn dump_roles(context: &Context, start: &Start) -> Result<(Vec<u8>, bool),
     Err(last)
 }
 
-/// What a dump came to.
-struct Outcome {
-    scan: Scan,
-    stored: Measure,
-    plain: Measure,
-    warnings: Vec<String>,
-    roles: Result<(Vec<u8>, bool), String>,
-}
-
 /// Companion first, then the manifest: its appearance is the commit.
-async fn commit(context: &Context, start: &Start, outcome: Outcome) -> Result<Manifest, Error> {
-    let mut warnings = outcome.warnings;
-    let roles_file = match outcome.roles {
+async fn commit(
+    context: &Context,
+    start: &Start,
+    mut dumped: Dumped,
+    roles: Result<(Vec<u8>, bool), String>,
+) -> Result<Manifest, Error> {
+    let roles_file = match roles {
         Ok((bytes, passwords)) => {
             let file = name::roles_name(&start.name.file());
             context.store.put(&file, &bytes).await?;
             Some(RolesFile { file, stored: dump::measure(&bytes), passwords })
         }
         Err(cause) => {
-            warnings.push(t!("backup.roles_failed", cause = cause).into_owned());
+            dumped.warnings.push(t!("backup.roles_failed", cause = cause).into_owned());
             None
         }
     };
     hit("backup.8").await;
-    let mut needs = outcome.scan.needs.clone();
-    if start.facts.owners == Owners::Kept {
-        needs.roles.insert(start.facts.record.owner.clone());
-    }
-    let suspicious = suspicions(start.last.as_deref(), &outcome.scan);
-    let manifest =
-        describe(context, start, needs, roles_file, warnings, suspicious, &outcome.scan, outcome.stored, outcome.plain);
+    let manifest = describe(context, start, roles_file, dumped);
     context.store.put(&name::manifest_name(&manifest.file), &manifest.to_bytes()).await?;
     hit("backup.9").await;
     tell(context, &manifest);
@@ -265,19 +254,14 @@ async fn commit(context: &Context, start: &Start, outcome: Outcome) -> Result<Ma
     Ok(manifest)
 }
 
-#[expect(clippy::too_many_arguments, reason = "a record of many parts, built in one place")]
-fn describe(
-    context: &Context,
-    start: &Start,
-    needs: Needs,
-    roles_file: Option<RolesFile>,
-    warnings: Vec<String>,
-    suspicious: Vec<String>,
-    scan: &Scan,
-    stored: Measure,
-    plain: Measure,
-) -> Manifest {
+fn describe(context: &Context, start: &Start, roles_file: Option<RolesFile>, dumped: Dumped) -> Manifest {
     let now = context.clock.now();
+    let suspicious = suspicions(start.last.as_deref(), &dumped.scan);
+    let Dumped { scan, stored, plain, warnings, lane, .. } = dumped;
+    let mut needs = scan.needs;
+    if start.facts.owners == Owners::Kept {
+        needs.roles.insert(start.facts.record.owner.clone());
+    }
     Manifest {
         format: manifest::FORMAT,
         id: start.run.clone(),
@@ -291,13 +275,13 @@ fn describe(
         database: start.facts.record.clone(),
         server_version: start.server.version.clone(),
         client_version: start.server.client_version.clone(),
-        client_encoding: scan.client_encoding.clone().unwrap_or_default(),
-        lane: context.database.lane().0.to_owned(),
+        client_encoding: scan.client_encoding.unwrap_or_default(),
+        lane: lane.to_owned(),
         owners: start.facts.owners,
-        compression: "gzip".to_owned(),
+        compression: context.rules.compression.format().to_owned(),
         stored,
         plain,
-        content: scan.content.clone(),
+        content: scan.content,
         needs,
         roles_file,
         warnings,
@@ -352,13 +336,15 @@ async fn abandon(context: &Context, start: &Start) {
     }
 }
 
-/// Removes data and companion that have no manifest.
+/// Removes data and companion that have no manifest. The data goes last: it is what the next start knows an interrupted
+/// removal by, and a companion that stayed behind alone would keep its password hashes for ever.
 pub(super) async fn remove_uncommitted(context: &Context, file: &str) -> Result<(), Error> {
     let names = catalogue::names(context).await?;
     if names.contains(&name::manifest_name(file)) {
         return Ok(());
     }
-    context.store.delete(file).await?;
     context.store.delete(&name::roles_name(file)).await?;
+    hit("mend.1").await;
+    context.store.delete(file).await?;
     Ok(())
 }

@@ -1,6 +1,20 @@
 //! Places where a test stops the process: `AMARRE_FAILPOINT=backup.5` kills it there as `kill -9` would,
-//! `backup.5:wait` makes it wait there until it is killed or told to stop. Release builds lack the feature `failpoints`,
-//! and with it every trace of this.
+//! `backup.5:wait` makes it wait there until it is killed or told to stop, `backup.5:term` sends it a SIGTERM and goes on
+//! once that was heard. Release builds lack the feature `failpoints`, and with it every trace of this.
+
+/// The token that a SIGTERM cancels.
+#[cfg(feature = "failpoints")]
+static TOLD: std::sync::OnceLock<tokio_util::sync::CancellationToken> = std::sync::OnceLock::new();
+
+/// Which token a SIGTERM cancels.
+#[cfg(not(feature = "failpoints"))]
+pub fn watch(_told: &tokio_util::sync::CancellationToken) {}
+
+/// Which token a SIGTERM cancels.
+#[cfg(feature = "failpoints")]
+pub fn watch(told: &tokio_util::sync::CancellationToken) {
+    let _ = TOLD.set(told.clone());
+}
 
 /// A numbered step was reached.
 #[cfg(not(feature = "failpoints"))]
@@ -17,6 +31,12 @@ pub async fn hit(step: &str) {
     if wanted == format!("{step}:wait") {
         tracing::info!(step, "waiting at a failpoint");
         std::future::pending::<()>().await;
+    }
+    if wanted == format!("{step}:term") {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGTERM);
+        if let Some(told) = TOLD.get() {
+            told.cancelled().await;
+        }
     }
     if let Some((at, path)) = wanted.split_once(":touch=")
         && at == step

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rust_i18n::t;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::{Context, Error};
 use crate::domain::event::Event;
-use crate::dump::{self, DumpWriter, Inspector, Progress, Proof, Scan, Written};
+use crate::domain::timings::Timings;
+use crate::dump::{self, Clocks, DumpWriter, Inspector, Progress, Proof, Scan, Written};
 use crate::runner::Running;
 use crate::store::{Draft, Reader};
 
@@ -44,31 +46,80 @@ impl Drop for Teller {
     }
 }
 
-/// Moves the output of a dump program through all stages into a draft. An error of the program drops the stages with
-/// what they hold: nothing that comes after can take a failed dump for a whole one.
+/// How long a dump may be held back before that is said.
+const HELD_BACK: Duration = Duration::from_secs(10);
+
+/// What came out of a dump program and its stages.
+pub(super) struct Dumped {
+    pub written: Written<Box<dyn Draft>>,
+    /// What the program said.
+    pub stderr: String,
+    /// How its bytes travelled.
+    pub lane: &'static str,
+    pub timings: Timings,
+}
+
+/// Moves the output of a dump program through all stages into a draft, and back from it. An error of the program drops
+/// the stages with what they hold: nothing that comes after can take a failed dump for a whole one.
 pub(super) async fn write_dump(
     context: &Context,
     mut running: Running,
     mut writer: DumpWriter<Box<dyn Draft>>,
-) -> Result<(Written<Box<dyn Draft>>, String), Error> {
+) -> Result<Dumped, Error> {
     loop {
         let chunk = tokio::select! {
             chunk = running.next() => chunk,
             () = context.cancel.cancelled() => {
                 running.abort().await;
+                writer.abort().await;
                 return Err(Error::Cancelled);
             }
         };
         match chunk? {
             Some(bytes) => {
-                if let Err(error) = writer.feed(bytes).await {
+                let fed = tokio::select! {
+                    fed = feed(context, &mut writer, bytes) => fed,
+                    () = context.cancel.cancelled() => Err(Error::Cancelled),
+                };
+                if let Err(error) = fed {
                     running.abort().await;
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
-            None => return Ok((writer.finish().await?, running.stderr())),
+            None => break,
         }
     }
+    let (clocks, stderr, lane) = (writer.clocks(), running.stderr(), running.lane());
+    drop(running);
+    let written = context.or_cancelled(writer.finish()).await?;
+    let timings = clocks.read();
+    tell_held_back(context, &timings);
+    Ok(Dumped { written, stderr, lane, timings })
+}
+
+/// Feeds, and says so where that holds the dump (and its snapshot in the database) for long.
+async fn feed(context: &Context, writer: &mut DumpWriter<Box<dyn Draft>>, bytes: Bytes) -> Result<(), Error> {
+    let clocks = writer.clocks();
+    let mut fed = std::pin::pin!(writer.feed(bytes));
+    if let Ok(fed) = tokio::time::timeout(HELD_BACK, &mut fed).await {
+        return Ok(fed?);
+    }
+    let timings = clocks.read();
+    context.warn(t!("backup.held_back_now", seconds = HELD_BACK.as_secs(), stage = stage_name(&timings)));
+    Ok(fed.await?)
+}
+
+/// Says which stage it was, where the disk and not the compressor held the dump back.
+fn tell_held_back(context: &Context, timings: &Timings) {
+    let blocked = timings.stages.first().map_or(Duration::ZERO, |read| read.blocked);
+    let disk = timings.slowest().is_some_and(|stage| matches!(stage.name, "write" | "sync" | "prove"));
+    if disk && blocked >= HELD_BACK {
+        context.warn(t!("backup.held_back", seconds = blocked.as_secs(), stage = stage_name(timings)));
+    }
+}
+
+fn stage_name(timings: &Timings) -> String {
+    timings.slowest().map(|stage| t!(format!("timings.{}", stage.name)).into_owned()).unwrap_or_default()
 }
 
 /// Moves the output of a dump program through the inspector alone: what a database holds, without storing it.
@@ -110,11 +161,14 @@ pub(super) async fn inspect(context: &Context, mut running: Running, progress: A
 }
 
 /// Reads a stored dump to its end through all checks; at most `limit` bytes of SQL.
-pub(super) async fn prove(context: &Context, reader: Reader, limit: Option<u64>) -> Result<Proof, Error> {
+pub(super) async fn prove(context: &Context, reader: Reader, limit: Option<u64>) -> Result<(Proof, Timings), Error> {
     let progress = Arc::new(Progress::default());
     let _teller = Teller::start(context, &progress);
-    let reading = Arc::clone(&progress);
-    let mut task = tokio::task::spawn_blocking(move || dump::prove(reader, limit, &reading));
+    let (reading, workers) = (Arc::clone(&progress), context.rules.workers);
+    let mut task = tokio::task::spawn_blocking(move || {
+        let mut clocks = Clocks::default();
+        dump::prove(reader, limit, workers, &reading, &mut clocks).map(|proof| (proof, clocks.read()))
+    });
     tokio::select! {
         result = &mut task => Ok(result??),
         () = context.cancel.cancelled() => {

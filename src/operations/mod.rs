@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::Database;
+use crate::database::{Database, Facts, Server};
 use crate::domain::clock::Clock;
+use crate::domain::compression::Compression;
 use crate::domain::event::{Event, Observer};
 use crate::domain::retention;
 use crate::domain::run::RunId;
@@ -69,8 +70,10 @@ pub struct Rules {
     pub zone: Tz,
     /// How long backups are kept.
     pub retention: retention::Policy,
-    /// Compressing threads.
+    /// Threads that compress and unpack.
     pub workers: usize,
+    /// How backups are compressed.
+    pub compression: Compression,
     /// Whether the roles file may hold password hashes.
     pub role_passwords: bool,
     /// How long to wait for a database that starts.
@@ -110,6 +113,11 @@ impl Context {
 
     async fn wait_ready(&self) -> Result<(), Error> {
         self.or_cancelled(self.database.wait_ready(self.rules.ready_patience)).await
+    }
+
+    /// What a run begins with: a server that is ready, and `database` on it.
+    async fn survey(&self, database: &str) -> Result<(Server, Option<Facts>), Error> {
+        self.or_cancelled(self.database.survey(database, self.rules.ready_patience)).await
     }
 
     /// Between steps: whether the run shall end.

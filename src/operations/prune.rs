@@ -41,10 +41,17 @@ async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
     let intent = context.intent(&run, Work::Delete { files: files.to_vec() });
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
     hit("prune.1").await;
+    let mut told = Ok(());
     for file in files {
+        // Between two backups nothing is half deleted: what is still there stays, and the next rotation decides anew.
+        told = context.check_cancelled();
+        if told.is_err() {
+            break;
+        }
         delete_one(context, file).await?;
     }
-    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })
+    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    told
 }
 
 /// Manifest, companion, data. May be repeated.

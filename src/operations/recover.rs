@@ -18,6 +18,9 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
     for leftover in context.store.sweep_drafts().await? {
         context.note(t!("recover.partial", file = escape(&leftover)));
     }
+    for cut in context.intents.sweep().map_err(|error| Error::Intent { cause: error.to_string() })? {
+        context.note(t!("recover.partial", file = escape(&cut)));
+    }
     let pending = context.intents.pending().map_err(|error| Error::Intent { cause: error.to_string() })?;
     for file in &pending.unreadable {
         context.warn(t!("recover.unreadable", file = escape(file)));

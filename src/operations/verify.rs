@@ -11,6 +11,7 @@ use super::{Context, Error};
 use crate::domain::catalogue::{Entry, State, Verification};
 use crate::domain::manifest::Manifest;
 use crate::domain::name;
+use crate::domain::timings::Timings;
 use crate::dump::{self, Proof};
 use crate::store;
 
@@ -23,6 +24,8 @@ pub struct Verified {
     pub result: Result<Proof, Error>,
     /// Whether there is a manifest that it was compared with.
     pub proven: bool,
+    /// How long the stages of reading took; empty where they did not come to an end.
+    pub timings: Timings,
 }
 
 /// Reads `entry` and records what was found.
@@ -35,6 +38,10 @@ pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error>
     let result = match &entry.manifest {
         Some(manifest) => compare(context, manifest).await,
         None => scan(context, &entry.file).await,
+    };
+    let (result, timings) = match result {
+        Ok((proof, timings)) => (Ok(proof), timings),
+        Err(error) => (Err(error), Timings::default()),
     };
     // A store that cannot be read says nothing about the backup; a missing or different one does.
     let verdict = match &result {
@@ -54,7 +61,7 @@ pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error>
             context.warn(error.to_string());
         }
     }
-    Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some() })
+    Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some(), timings })
 }
 
 /// Whether an entry can be read at all.
@@ -66,13 +73,13 @@ pub fn readable(entry: &Entry) -> bool {
     }
 }
 
-async fn compare(context: &Context, manifest: &Arc<Manifest>) -> Result<Proof, Error> {
-    let proof = read(context, &manifest.file, Some(manifest.plain.bytes)).await?;
+async fn compare(context: &Context, manifest: &Arc<Manifest>) -> Result<(Proof, Timings), Error> {
+    let (proof, timings) = read(context, &manifest.file, Some(manifest.plain.bytes)).await?;
     let expected =
         Expected { file: &manifest.file, stored: &manifest.stored, plain: &manifest.plain, content: &manifest.content };
     expected.check(&proof)?;
     compare_roles(context, manifest).await?;
-    Ok(proof)
+    Ok((proof, timings))
 }
 
 async fn compare_roles(context: &Context, manifest: &Manifest) -> Result<(), Error> {
@@ -85,14 +92,14 @@ async fn compare_roles(context: &Context, manifest: &Manifest) -> Result<(), Err
     Err(Error::Unequal { file: manifest.file.clone(), what })
 }
 
-async fn scan(context: &Context, file: &str) -> Result<Proof, Error> {
-    let proof = read(context, file, None).await?;
+async fn scan(context: &Context, file: &str) -> Result<(Proof, Timings), Error> {
+    let (proof, timings) = read(context, file, None).await?;
     proof.scan.complete()?;
-    Ok(proof)
+    Ok((proof, timings))
 }
 
 /// Reads a stored dump through all checks; at most `limit` bytes of SQL.
-pub(super) async fn read(context: &Context, file: &str, limit: Option<u64>) -> Result<Proof, Error> {
+pub(super) async fn read(context: &Context, file: &str, limit: Option<u64>) -> Result<(Proof, Timings), Error> {
     read_from(context, &*context.store, file, limit).await
 }
 
@@ -102,7 +109,7 @@ pub(super) async fn read_from(
     store: &dyn store::Store,
     file: &str,
     limit: Option<u64>,
-) -> Result<Proof, Error> {
+) -> Result<(Proof, Timings), Error> {
     context.stage("verify", limit);
     flow::prove(context, store.open(file).await?, limit).await
 }

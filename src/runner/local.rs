@@ -60,7 +60,7 @@ impl Runner for LocalRunner {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| not_started(&name, &error))?;
-        let (running, driver) = super::channel(QUEUE);
+        let (running, driver) = super::channel(QUEUE, "local");
         tokio::spawn(drive(child, name, driver, input));
         Ok(running)
     }

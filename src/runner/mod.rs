@@ -31,6 +31,7 @@ use crate::error::{Exit, Explain};
 pub mod docker;
 pub mod late;
 pub mod local;
+pub mod pool;
 
 /// How many bytes of standard error are kept: the last ones.
 pub const STDERR_TAIL: usize = 64 * 1024;
@@ -42,6 +43,8 @@ pub struct Program {
     pub argv: Vec<String>,
     /// Environment added to what the place of the program has. May hold secrets: never logged.
     pub env: Vec<(String, String)>,
+    /// Whether much goes in ([`Input::Stream`]) or else comes out: a runner that has a faster way for that takes it.
+    pub bulk: bool,
 }
 
 /// What a program reads.
@@ -68,7 +71,7 @@ pub enum Feed {
 /// Where the programs of a runner run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// `docker` or `local`: the name of the lane for manifests is `exec` or `local`.
+    /// `exec` or `local`: the way of what is not bulk; that of a run is [`Running::lane`].
     pub lane: &'static str,
     /// For people: `container hub-chantier-db-1 (3f2a…)`, `this machine`.
     pub description: String,
@@ -93,6 +96,7 @@ pub struct Running {
     stderr: Arc<Mutex<Tail>>,
     guard: AbortGuard,
     finished: bool,
+    lane: &'static str,
 }
 
 /// What the driving task of an adapter sends to its [`Running`].
@@ -106,9 +110,10 @@ pub enum Item {
     Failed(Error),
 }
 
-/// Both halves of a new run: the [`Running`] for the caller, the [`Driver`] for the task of the adapter.
+/// Both halves of a new run: the [`Running`] for the caller, the [`Driver`] for the task of the adapter. `queue` pieces of
+/// output wait between them; `lane` is how bulk travels: `exec`, `fifo`, `local`.
 #[must_use]
-pub fn channel(queue: usize) -> (Running, Driver) {
+pub fn channel(queue: usize, lane: &'static str) -> (Running, Driver) {
     let (sender, output) = mpsc::channel(queue);
     let stderr = Arc::new(Mutex::new(Tail::default()));
     let cancel = CancellationToken::new();
@@ -118,6 +123,7 @@ pub fn channel(queue: usize) -> (Running, Driver) {
         stderr: Arc::clone(&stderr),
         guard: AbortGuard { cancel: cancel.clone(), ended },
         finished: false,
+        lane,
     };
     (running, Driver { output: sender, stderr, cancel, ended: ended_tx })
 }
@@ -181,6 +187,12 @@ impl Running {
             Some(Item::Failed(error)) => Err(error),
             None => Err(Error::Aborted),
         }
+    }
+
+    /// How its bytes travel: `exec`, `fifo`, `local` (for manifests).
+    #[must_use]
+    pub fn lane(&self) -> &'static str {
+        self.lane
     }
 
     /// What is kept of standard error so far: the last [`STDERR_TAIL`] bytes, lossy UTF-8.
@@ -315,6 +327,14 @@ pub enum Error {
     /// The run was ended by this side.
     #[error("{}", t!("runner.aborted"))]
     Aborted,
+    /// The FIFO of the fast lane does not do what it should.
+    #[error("{}", t!("runner.lane.failed", fifo = quote(fifo), cause = quote(cause)))]
+    Lane {
+        /// Its path at our side.
+        fifo: String,
+        /// What is wrong with it, ready for a sentence.
+        cause: String,
+    },
     /// The local machine refuses to start a process, or its pipes fail.
     #[error("{}", t!("runner.io", program = quote(program), cause = quote(cause)))]
     Io {
@@ -359,6 +379,7 @@ impl Explain for Error {
             Self::LostTail { .. } | Self::CorruptFrame { .. } | Self::ExitCodeUnknown { .. } => {
                 Some(t!("runner.engine_cut_hint").into_owned())
             }
+            Self::Lane { .. } => Some(t!("runner.lane.failed_hint").into_owned()),
             Self::Engine(error) => error.hint(),
             Self::ExitCode { .. } | Self::TooMuchOutput { .. } | Self::Aborted | Self::Io { .. } => None,
         }

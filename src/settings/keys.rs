@@ -60,6 +60,7 @@ pub const KEYS: &[Key] = &[
     plain("BACKUP_SAFETY_DAYS"),
     plain("BACKUP_PROMPT_MINUTES"),
     plain("BACKUP_WORKERS"),
+    plain("BACKUP_COMPRESSION"),
     plain("BACKUP_LANE_DIR"),
     plain("BACKUP_LOG"),
     plain("BACKUP_LOG_FILE"),

@@ -34,6 +34,7 @@ pub use retention::Retention;
 pub use s3::S3;
 pub use secret::Secret;
 
+use crate::domain::compression::Compression;
 use crate::domain::schedule::Schedule;
 use reader::Reader;
 
@@ -86,8 +87,10 @@ pub struct Settings {
     pub zone: Tz,
     /// How long backups are kept.
     pub retention: Retention,
-    /// `BACKUP_WORKERS`: threads that compress.
+    /// `BACKUP_WORKERS`: threads that compress and unpack.
     pub workers: usize,
+    /// `BACKUP_COMPRESSION`.
+    pub compression: Compression,
     /// `BACKUP_PROMPT_MINUTES`: how long the question for `OUI` stands.
     pub prompt_timeout: Duration,
     /// Where the log goes.
@@ -121,6 +124,7 @@ impl Settings {
             zone: zone::read_zone(r),
             retention: retention::read(r),
             workers: r.number("BACKUP_WORKERS", sources.cores.clamp(1, MOST_WORKERS), 1, MOST_WORKERS) as usize,
+            compression: read_compression(r),
             prompt_timeout: Duration::from_secs(60 * u64::from(r.number("BACKUP_PROMPT_MINUTES", 10, 1, 1440))),
             log: log::read(r),
             language: language::read(r),
@@ -146,6 +150,13 @@ impl Settings {
             .cloned()
             .collect()
     }
+}
+
+fn read_compression(reader: &mut Reader<'_>) -> Compression {
+    const NAME: &str = "BACKUP_COMPRESSION";
+    reader.parsed(NAME, Compression::default(), |text| {
+        text.parse().map_err(|_| Problem::Compression { name: NAME, value: text.to_owned() })
+    })
 }
 
 const MOST_WORKERS: u32 = 256;

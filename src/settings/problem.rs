@@ -110,6 +110,14 @@ pub enum Problem {
         /// What is possible.
         choices: &'static [&'static str],
     },
+    /// Not a format with a level that it has.
+    #[error("{}", t!("settings.compression", name = name, value = escape(value)))]
+    Compression {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// `BACKUP_SCHEDULE` or `TZ`.
     #[error(transparent)]
     Time(#[from] schedule::Error),
@@ -163,7 +171,7 @@ impl Explain for Problem {
             Self::NotText { name } => t!("settings.not_text_hint", name = escape(name)),
             Self::Control { name, .. } => t!("settings.control_hint", name = name),
             Self::Number { name, .. } => t!("settings.number_hint", name = name),
-            Self::Choice { name, .. } => t!("settings.choice_hint", name = name),
+            Self::Choice { name, .. } | Self::Compression { name, .. } => t!("settings.choice_hint", name = name),
             Self::Time(error) => return error.hint(),
             Self::Directory { name, .. } => t!("settings.directory_hint", name = name),
             Self::TooLong { name, .. } => t!("settings.too_long_hint", name = name),

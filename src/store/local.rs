@@ -5,7 +5,7 @@
 //! mounted over it meanwhile is seen. What backups are, and which of them may go, is not known here.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,9 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 use rust_i18n::t;
 
 use crate::domain::text::escape;
-use crate::store::{Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Reader, Rights, Space, Store, check_name};
+use crate::store::{
+    Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Reader, Rights, Space, Store, Trail, check_name,
+};
 
 mod facts;
 mod system;
@@ -428,14 +430,23 @@ impl Draft for LocalDraft {
         (self.inner.system.sync_file)(&self.file).map_err(|e| self.inner.sync_error(&self.name, e))
     }
 
-    fn reopen(&self) -> Result<Reader, Error> {
+    fn trail(&self) -> Result<Trail, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let failed = |e| self.inner.errno(Action::Read, &self.partial, e);
         let fd = openat(&self.dir, self.partial.as_str(), flags, Mode::empty()).map_err(failed)?;
-        let mut file = File::from(fd);
-        self.drop_cache(&file);
-        file.seek(SeekFrom::Start(0)).map_err(|e| self.inner.error(Action::Read, &self.partial, &e))?;
-        Ok(Box::new(LocalReader { inner: Arc::clone(&self.inner), name: self.name.clone(), file }))
+        let file = File::from(fd);
+        let cached = file.try_clone().map_err(|e| self.inner.error(Action::Read, &self.partial, &e))?;
+        // The writer's own description of the file: an error that the system tells only once reaches one of us.
+        let written = self.file.try_clone().map_err(|e| self.inner.error(Action::Write, &self.partial, &e))?;
+        let (inner, name) = (Arc::clone(&self.inner), self.name.clone());
+        let sync = move || {
+            (inner.system.sync_file)(&written)
+                .map_err(|e| io::Error::new(io::Error::from(e).kind(), inner.sync_error(&name, e)))?;
+            drop_cache(&cached);
+            Ok(())
+        };
+        let reader = LocalReader { inner: Arc::clone(&self.inner), name: self.name.clone(), file };
+        Ok(Trail { reader: Box::new(reader), sync: Box::new(sync) })
     }
 
     fn publish(mut self: Box<Self>) -> Result<(), Error> {
@@ -450,12 +461,10 @@ impl Draft for LocalDraft {
     }
 }
 
-impl LocalDraft {
-    /// Asks the system to forget the file's pages, so that what is read again comes from the disk as far as
-    /// that can be asked for. Only synced pages are forgotten; a refusal changes nothing.
-    fn drop_cache(&self, file: &File) {
-        let _ = nix::fcntl::posix_fadvise(file.as_fd(), 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-    }
+/// Asks the system to forget the file's pages, so that what is read again comes from the disk as far as that can be
+/// asked for. Only synced pages are forgotten; a refusal changes nothing.
+fn drop_cache(file: &File) {
+    let _ = nix::fcntl::posix_fadvise(file.as_fd(), 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }
 
 impl Drop for LocalDraft {

@@ -90,17 +90,26 @@ pub trait Draft: Write + Send {
     /// [`Error::Io`]: the bytes may be lost even if a second call succeeds, so the draft must be given up.
     fn sync(&mut self) -> Result<(), Error>;
 
-    /// Reads what was written, from the first byte, through the file (not from memory).
+    /// Follows the writer, from another thread: makes durable what was written so far, and reads it from the first byte,
+    /// through the file and, as far as the place can bring that about, from its medium.
     ///
     /// # Errors
     /// [`Error::Io`].
-    fn reopen(&self) -> Result<Reader, Error>;
+    fn trail(&self) -> Result<Trail, Error>;
 
     /// Gives the object its name.
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::Io`]; the draft is gone then.
     fn publish(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// What follows the writer of a draft; see [`Draft::trail`].
+pub struct Trail {
+    /// Reads from the first byte; at the end of what was written it says so, and goes on when there is more.
+    pub reader: Reader,
+    /// Makes durable what was written before the call. An error is final, as with [`Draft::sync`].
+    pub sync: Box<dyn FnMut() -> std::io::Result<()> + Send>,
 }
 
 /// What [`Store::list`] finds.

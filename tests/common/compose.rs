@@ -200,7 +200,13 @@ impl Project {
     /// A shell script of root with all rights, on the volume of the backups at `/b`: what a host's crontab is.
     #[track_caller]
     pub fn as_host_root(&self, script: &str) -> String {
-        let volume = format!("{}:/b", self.volume("backup_data"));
+        self.as_host_root_on("backup_data", script)
+    }
+
+    /// The same on another volume.
+    #[track_caller]
+    pub fn as_host_root_on(&self, volume: &str, script: &str) -> String {
+        let volume = format!("{}:/b", self.volume(volume));
         let words = ["run", "--rm", "-v", &volume, "--entrypoint", "sh", &image(), "-c", script];
         docker(&words).expect(0).out
     }

@@ -32,6 +32,23 @@ fn needed(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is missing: run ./scripts/test.sh (or: eval \"$(scripts/testbed.sh up)\")"))
 }
 
+/// Settings by `AMARRE_TEST_VARIANT`, words between commas: `fifo` is the fast lane (the default is exec), all others are values
+/// of BACKUP_COMPRESSION.
+fn variant() -> BTreeMap<String, String> {
+    let words = std::env::var("AMARRE_TEST_VARIANT").unwrap_or_default();
+    let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let setting = |word: &str| match word {
+        "fifo" => ("BACKUP_LANE_DIR".to_owned(), needed("AMARRE_TEST_LANE_DIR")),
+        compression => ("BACKUP_COMPRESSION".to_owned(), compression.to_owned()),
+    };
+    words.map(setting).collect()
+}
+
+/// The lane of bulk in this variant, as manifests name it.
+pub fn lane() -> &'static str {
+    if variant().contains_key("BACKUP_LANE_DIR") { "fifo" } else { "exec" }
+}
+
 /// A PostgreSQL server in a container.
 #[derive(Clone)]
 pub struct Server {
@@ -288,6 +305,7 @@ impl Bed {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("its mode");
         let mut bed = Self { server: server.clone(), database: database.into(), env: BTreeMap::new(), place };
         let log = bed.path().join("amarre.log").display().to_string();
+        bed.env.extend(variant());
         for (name, value) in [
             ("POSTGRES_USER", server.user.clone()),
             ("POSTGRES_PASSWORD", server.password.clone()),
@@ -330,6 +348,20 @@ impl Bed {
     /// Databases that a restore made or put aside.
     pub fn beside(&self) -> Vec<String> {
         self.server.databases(&format!("{}_amarre_", self.database))
+    }
+
+    /// Makes the time of what restores put aside be over, by its mark: as if a day had passed.
+    pub fn age_what_is_kept(&self) {
+        for name in self.beside() {
+            let sql = format!(
+                "select regexp_replace(shobj_description(oid, 'pg_database'), '\"until\":\"[^\"]*\"', '\"until\":\"2020-01-01T00:00:00Z\"')
+                 from pg_database where datname = {}",
+                literal(&name)
+            );
+            let mark = self.server.psql("postgres", &sql);
+            assert!(mark.contains("2020-01-01"), "{mark}");
+            self.server.psql("postgres", &format!("comment on database \"{name}\" is {}", literal(&mark)));
+        }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -389,7 +421,7 @@ impl Bed {
         let mut names: Vec<String> = fs::read_dir(self.dir())
             .expect("listed")
             .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
-            .filter(|n| n.contains(".sql.gz"))
+            .filter(|n| n.contains(".sql.") || n.ends_with(".sql"))
             .collect();
         names.sort();
         names

@@ -5,7 +5,7 @@ use super::psql::literal;
 use crate::database::Error;
 use crate::domain::manifest::Owners;
 use crate::domain::run::RunId;
-use crate::runner::{Input, Running};
+use crate::runner::{Input, Program, Running};
 
 impl Postgres {
     pub(super) async fn start_dump(&self, run: &RunId, database: &str, owners: Owners) -> Result<Running, Error> {
@@ -14,7 +14,7 @@ impl Postgres {
         if owners == Owners::Omitted {
             argv.extend(["--no-owner", "--no-acl"]);
         }
-        let program = self.program(&argv, &run.application_name(), database, "");
+        let program = Program { bulk: true, ..self.program(&argv, &run.application_name(), database, "") };
         Ok(self.runner.start(&program, Input::None).await?)
     }
 

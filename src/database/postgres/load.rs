@@ -13,7 +13,7 @@ use super::Postgres;
 use super::psql::PSQL;
 use crate::database::{Error, Loading};
 use crate::domain::run::RunId;
-use crate::runner::{Feed, Input};
+use crate::runner::{Feed, Input, Program};
 
 /// Settings for a load only: the new database is made durable by the checkpoint of the rename's commit,
 /// and the application's limits do not hold here.
@@ -29,7 +29,7 @@ impl Postgres {
     ) -> Result<Loading, Error> {
         let nonce = nonce();
         let restrict = self.psql_restricts().await?;
-        let program = self.program(&PSQL, &run.application_name(), database, LOADING);
+        let program = Program { bulk: true, ..self.program(&PSQL, &run.application_name(), database, LOADING) };
         let (sender, framed) = mpsc::channel(4);
         tokio::spawn(frame(input, sender, nonce.clone(), restrict));
         let running = self.runner.start(&program, Input::Stream(framed)).await?;
@@ -39,9 +39,12 @@ impl Postgres {
     /// Whether `psql` knows `\restrict` (August 2025 and later): then it refuses every meta-command of the
     /// input by itself, whatever our own reading of it found.
     pub(super) async fn psql_restricts(&self) -> Result<bool, Error> {
+        if let Some(known) = self.restricts.get() {
+            return Ok(*known);
+        }
         let program = self.program(&["psql", "--version"], "amarre/ask", "postgres", "");
         let output = self.runner.start(&program, Input::None).await?.collect(4096).await?;
-        Ok(knows_restrict(&String::from_utf8_lossy(&output.stdout)))
+        Ok(*self.restricts.get_or_init(|| knows_restrict(&String::from_utf8_lossy(&output.stdout))))
     }
 }
 
@@ -73,8 +76,8 @@ fn nonce() -> String {
     format!("amarreEnd{:016x}{:016x}", state.hash_one(1_u8), RandomState::new().hash_one(2_u8))
 }
 
-/// `psql (PostgreSQL) 16.10 (Debian …)`: the first minors that know `\restrict` (CVE-2025-8714).
-fn knows_restrict(version: &str) -> bool {
+/// `psql (PostgreSQL) 16.10 (Debian …)` or `16.10 (Debian …)`: the first minors that know `\restrict` (CVE-2025-8714).
+pub(super) fn knows_restrict(version: &str) -> bool {
     let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let mut parts =
         number.unwrap_or_default().split(|c: char| !c.is_ascii_digit()).map(|p| p.parse::<u32>().unwrap_or(0));

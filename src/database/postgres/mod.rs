@@ -1,10 +1,11 @@
 //! PostgreSQL through its own client programs: `pg_dump`, `pg_dumpall` and `psql` beside the server, so that
 //! versions always match. No SQL travels in arguments (the engine publishes those): scripts go through standard input.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rust_i18n::t;
 use tokio::sync::mpsc;
 
 use crate::database::{Database, Error, Facts, Loading, Mark, Marked, Obstacle, Server, Swap};
@@ -41,6 +42,14 @@ pub struct Connection {
 pub struct Postgres {
     runner: Arc<dyn Runner>,
     connection: Connection,
+    /// Whether its `psql` knows `\\restrict`, once that was seen.
+    restricts: OnceLock<bool>,
+}
+
+/// What a server that answers may say.
+enum Ready<T> {
+    Yes(T),
+    Recovering,
 }
 
 /// Settings that make the same rows print the same, whatever ALTER DATABASE or ALTER ROLE say (tried: design, "way of a restore"),
@@ -52,7 +61,7 @@ impl Postgres {
     /// A server whose client programs `runner` runs.
     #[must_use]
     pub fn new(runner: Arc<dyn Runner>, connection: Connection) -> Self {
-        Self { runner, connection }
+        Self { runner, connection, restricts: OnceLock::new() }
     }
 
     /// A client program with everything it needs to connect to `database`, and nothing secret in its arguments.
@@ -74,7 +83,7 @@ impl Postgres {
             ("PGPORT", c.port.map(|p| p.to_string())),
         ];
         env.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-        Program { argv: argv.iter().map(|a| a.as_ref().to_owned()).collect(), env }
+        Program { argv: argv.iter().map(|a| a.as_ref().to_owned()).collect(), env, bulk: false }
     }
 
     fn user(&self) -> String {
@@ -85,6 +94,25 @@ impl Postgres {
     fn maintenance(database: &str) -> &'static str {
         if database == "postgres" { "template1" } else { "postgres" }
     }
+}
+
+/// The answer of a server that is ready; `None`, a second later, where it may be worth asking again.
+async fn answer_or_wait<T>(
+    answer: Result<Ready<T>, Error>,
+    begun: Instant,
+    patience: Duration,
+) -> Result<Option<T>, Error> {
+    let cause = match answer {
+        Ok(Ready::Yes(answer)) => return Ok(Some(answer)),
+        Ok(Ready::Recovering) => t!("database.recovering").into_owned(),
+        Err(error) if explain::waiting_helps(&error) => explain::cause(&error),
+        Err(error) => return Err(error),
+    };
+    if begun.elapsed() >= patience {
+        return Err(Error::NotReady { seconds: patience.as_secs(), cause });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(None)
 }
 
 #[async_trait]
@@ -101,16 +129,20 @@ impl Database for Postgres {
     async fn wait_ready(&self, patience: Duration) -> Result<(), Error> {
         let begun = Instant::now();
         loop {
-            let cause = match self.readiness().await {
-                Ok(None) => return Ok(()),
-                Ok(Some(cause)) => cause,
-                Err(error) if explain::waiting_helps(&error) => explain::cause(&error),
-                Err(error) => return Err(error),
-            };
-            if begun.elapsed() >= patience {
-                return Err(Error::NotReady { seconds: patience.as_secs(), cause });
+            let answer = self.readiness().await;
+            if let Some(()) = answer_or_wait(answer, begun, patience).await? {
+                return Ok(());
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn survey(&self, database: &str, patience: Duration) -> Result<(Server, Option<Facts>), Error> {
+        let begun = Instant::now();
+        loop {
+            let answer = self.probe_all(database).await;
+            if let Some(found) = answer_or_wait(answer, begun, patience).await? {
+                return Ok(found);
+            }
         }
     }
 

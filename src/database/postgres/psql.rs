@@ -27,7 +27,8 @@ impl Postgres {
         self.run_script(database, script).await.map(drop)
     }
 
-    async fn run_script(&self, database: &str, script: &str) -> Result<String, Error> {
+    /// What a script prints.
+    pub(super) async fn run_script(&self, database: &str, script: &str) -> Result<String, Error> {
         let mut program = self.program(&PSQL, "amarre/ask", database, "-c default_transaction_read_only=off");
         program.env.push(("PGCLIENTENCODING".to_owned(), "UTF8".to_owned()));
         let input = Input::Bytes(Bytes::copy_from_slice(script.as_bytes()));
@@ -46,6 +47,15 @@ pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// A line that takes `psql` to `database`. As a connection string, because a plain name that looks like one would be read as one.
+pub(super) fn connect(database: &str) -> String {
+    let escaped = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
+    // One line: `psql` reads its own escapes in quotes, then libpq its own.
+    // Then it drops double quotes, as from an identifier, also inside single ones: four of them leave one.
+    let quoted = escaped(&format!("dbname='{}'", escaped(database))).replace('"', r#""""""#);
+    format!("\\connect -reuse-previous=on '{}'\n", quoted.replace('\n', r"\n").replace('\r', r"\r"))
+}
+
 /// `text` as a quoted SQL identifier.
 pub(super) fn identifier(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
@@ -54,6 +64,13 @@ pub(super) fn identifier(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fault_28_a_name_to_connect_to_stays_a_name() {
+        assert_eq!(connect("plain"), "\\connect -reuse-previous=on 'dbname=\\'plain\\''\n");
+        assert_eq!(connect("d\"q"), r#"\connect -reuse-previous=on 'dbname=\'d""""q\''"#.to_owned() + "\n");
+        assert_eq!(connect("a'b\n\\"), r"\connect -reuse-previous=on 'dbname=\'a\\\'b\n\\\\\''".to_owned() + "\n");
+    }
 
     #[test]
     fn quotes_are_doubled_and_backslashes_left() {

@@ -22,9 +22,14 @@ const QUOTED_LISTS: [&str; 6] = [
 
 impl Postgres {
     pub(super) async fn create_database(&self, name: &str, like: &DatabaseRecord, mark: &Mark) -> Result<(), Error> {
-        let script = format!("create database {} template template0{};", identifier(name), locale_clause(like));
-        self.execute(Self::maintenance(name), &script).await?;
-        self.write_mark(name, mark).await
+        // Each statement is its own transaction, as `create database` wants it.
+        let script = format!(
+            "create database {} template template0{};\n{}",
+            identifier(name),
+            locale_clause(like),
+            comment_statement(name, Some(&mark_text(mark)))
+        );
+        self.execute(Self::maintenance(name), &script).await
     }
 
     pub(super) async fn write_mark(&self, database: &str, mark: &Mark) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::operations::{Context, Error, verify};
 /// Reads the whole file; with a manifest it must be what that says.
 pub(super) async fn file(context: &Context, chosen: &Chosen) -> Result<Proof, Error> {
     let limit = chosen.manifest.as_ref().map(|m| m.plain.bytes);
-    let proof = verify::read_from(context, &*chosen.store, &chosen.file, limit).await?;
+    let (proof, _) = verify::read_from(context, &*chosen.store, &chosen.file, limit).await?;
     if let Some(manifest) = &chosen.manifest {
         let (stored, plain, content) = (&manifest.stored, &manifest.plain, &manifest.content);
         Expected { file: &chosen.file, stored, plain, content }.check(&proof)?;

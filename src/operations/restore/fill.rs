@@ -10,15 +10,16 @@ use tokio::sync::mpsc;
 use super::{Plan, model, new_mark};
 use crate::database::{self, Loading, MarkRole};
 use crate::domain::compare::{Comparison, compare as compare_contents};
-use crate::domain::manifest::{DatabaseRecord, Owners};
+use crate::domain::manifest::{DatabaseRecord, Measure, Owners};
 use crate::domain::run::RunId;
-use crate::dump::{self, Progress};
+use crate::domain::timings::Timings;
+use crate::dump::{self, Chunks, Clocks, Progress};
 use crate::operations::flow::{self, Teller};
 use crate::operations::{Context, Error};
 use crate::runner::Feed;
 
-/// Chunks between the file and psql.
-const QUEUE: usize = 8;
+/// Chunks of a megabyte between the file and psql.
+const QUEUE: usize = 2;
 
 /// How many differences an error names; the report has all.
 const NAMED: usize = 3;
@@ -35,14 +36,20 @@ pub(super) async fn create(context: &Context, plan: &Plan, run: &RunId, new: &st
 }
 
 /// Sends the file through psql. What is loaded is hashed again on its way: it must be what was checked before.
-pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<(), Error> {
+pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<Timings, Error> {
     context.stage("load", Some(plan.proof.plain.bytes));
     let reader = plan.store.open(&plan.file).await?;
     let progress = Arc::new(Progress::default());
     let _teller = Teller::start(context, &progress);
     let (sender, input) = mpsc::channel(QUEUE);
     let (skip, expected) = (plan.proof.scan.skip.clone(), plan.proof.stored.clone());
-    let feeder = tokio::task::spawn_blocking(move || feed(reader, skip, &expected, &sender, &progress));
+    let workers = context.rules.workers;
+    let feeder = tokio::task::spawn_blocking(move || {
+        let mut clocks = Clocks::default();
+        let chunks = dump::chunks(reader, skip, workers, &mut clocks)?;
+        feed(chunks, &expected, &sender, &progress, &mut clocks)?;
+        Ok::<_, Error>(clocks.read())
+    });
     let loading = match context.database.load(run, new, input).await {
         Ok(loading) => loading,
         Err(error) => return Err(error.into()),
@@ -52,28 +59,30 @@ pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str)
     match (loaded, feeder.await?) {
         (Err(Error::Runner(crate::runner::Error::Aborted)), Err(error)) => Err(error),
         (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-        (Ok(()), Ok(())) => Ok(()),
+        (Ok(()), Ok(timings)) => Ok(timings),
     }
 }
 
 fn feed(
-    reader: crate::store::Reader,
-    skip: Vec<std::ops::Range<u64>>,
-    expected: &crate::domain::manifest::Measure,
+    mut chunks: Chunks,
+    expected: &Measure,
     sender: &mpsc::Sender<Feed>,
     progress: &Progress,
+    clocks: &mut Clocks,
 ) -> Result<(), Error> {
-    let mut chunks = dump::chunks(reader, skip)?;
+    let mut hand = clocks.stage("load").begin();
     let mut sent = 0;
-    for chunk in chunks.by_ref() {
+    while let Some(chunk) = hand.starved(|| chunks.next()) {
         let chunk: Bytes = chunk?;
         sent += chunk.len() as u64;
+        hand.passed(chunk.len());
         progress.set_plain(sent);
+        // The time that psql takes is this stage's work.
         if sender.blocking_send(Feed::Data(chunk)).is_err() {
             return Ok(());
         }
     }
-    if chunks.measures().0 != *expected {
+    if chunks.measures()?.0 != *expected {
         return Err(Error::Changed { what: t!("operations.what.plain").into_owned() });
     }
     // A closed channel means that psql has ended, which `drain` explains.

@@ -14,6 +14,7 @@ use crate::domain::compare::Comparison;
 use crate::domain::manifest::{DatabaseRecord, Manifest};
 use crate::domain::name::Kind;
 use crate::domain::run::RunId;
+use crate::domain::timings::Timings;
 use crate::dump::Proof;
 use crate::journal::intent::{Intent, RestoreStep, Work};
 use crate::store::Store;
@@ -24,8 +25,9 @@ mod fill;
 mod old;
 mod undo;
 
+pub use crate::database::Marked;
 pub use old::{expire, is_anything_over, resume};
-pub use undo::{UndoPlan, Undone, plan_undo, undo};
+pub use undo::{UndoPlan, Undone, kept, plan_undo, undo};
 
 /// What to restore.
 #[derive(Clone)]
@@ -97,6 +99,8 @@ pub struct Restored {
     pub old: Option<(String, DateTime<Utc>)>,
     /// How long it took.
     pub took: TimeDelta,
+    /// How long the stages of loading took.
+    pub timings: Timings,
 }
 
 /// Chooses, reads the whole file, asks the server. Touches nothing.
@@ -107,10 +111,8 @@ pub async fn plan(context: &Context, request: Request) -> Result<Plan, Error> {
     let chosen = choose::choose(context, &request.source).await?;
     let proof = check::file(context, &chosen).await?;
     let mut notices = chosen.notices.clone();
-    context.wait_ready().await?;
     let database = context.database.name().to_owned();
-    let server = context.database.server().await?;
-    let live = context.database.facts(&database).await?;
+    let (server, live) = context.survey(&database).await?;
     check::commands(&chosen, &proof.scan, &server, &database, &mut notices)?;
     check::version(&chosen, &proof.scan, &server)?;
     let adopt = check::adoption(&chosen, &proof.scan, &server, live.as_ref());
@@ -152,11 +154,11 @@ pub async fn execute(context: &Context, plan: &Plan) -> Result<Restored, Error> 
     if let Err(error) = &result {
         abandon(context, plan, &run, &new, error).await;
     }
-    let (comparison, old) = result?;
+    let Swapped { comparison, old, timings } = result?;
     end_intent(context, &run);
     let took = context.clock.now() - begun;
     let database = plan.request.into.clone().unwrap_or_else(|| plan.database.clone());
-    Ok(Restored { run, database, comparison, safety, old, took })
+    Ok(Restored { run, database, comparison, safety, old, took, timings })
 }
 
 /// The database may have been replaced, or the role's rights changed, while the operator thought.
@@ -182,12 +184,17 @@ async fn safety(context: &Context, plan: &Plan) -> Result<Option<Arc<Manifest>>,
     }
 }
 
-type Swapped = (Comparison, Option<(String, DateTime<Utc>)>);
+/// What loading and swapping came to.
+struct Swapped {
+    comparison: Comparison,
+    old: Option<(String, DateTime<Utc>)>,
+    timings: Timings,
+}
 
 async fn load_and_swap(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<Swapped, Error> {
     fill::create(context, plan, run, new).await?;
     hit("restore.3").await;
-    fill::load(context, plan, run, new).await?;
+    let timings = fill::load(context, plan, run, new).await?;
     hit("restore.4").await;
     fill::dress(context, plan, new).await?;
     hit("restore.5").await;
@@ -197,11 +204,12 @@ async fn load_and_swap(context: &Context, plan: &Plan, run: &RunId, new: &str) -
     context.or_cancelled(context.database.analyze(new)).await?;
     context.check_cancelled()?;
     if plan.request.into.is_some() {
-        return Ok((comparison, None));
+        return Ok(Swapped { comparison, old: None, timings });
     }
     let old = swap(context, plan, run, new).await?;
     smoke(context, plan).await?;
-    Ok((comparison, finish_old(context, plan, old).await))
+    let old = finish_old(context, plan, old).await;
+    Ok(Swapped { comparison, old, timings })
 }
 
 /// Closes the live database and renames both. On failure it is open again, under its own name.

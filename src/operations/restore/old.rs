@@ -13,6 +13,7 @@ use crate::operations::{Context, Error, backup};
 
 /// Brings a restore that stopped somewhere to one of its two ends, told from the server alone: either the database of the
 /// old OID still has the name (then it is opened, and the half-made one goes), or the new one has it (then all is done).
+/// A half-made one that is still there was not swapped, whoever has the name now: others may have made a database of it.
 ///
 /// # Errors
 /// [`Error`] when the server does not let it.
@@ -35,24 +36,25 @@ pub async fn resume(
         context.database.open(database).await?;
         context.note(t!("restore.reopened", database = escape(database)));
     }
-    if swapped {
+    if !drop_half_made(context, intent, database, new).await? && swapped {
         context.note(t!("restore.was_swapped", database = escape(database)));
-        return Ok(());
     }
-    drop_half_made(context, intent, database, new).await
+    Ok(())
 }
 
-async fn drop_half_made(context: &Context, intent: &Intent, database: &str, new: &str) -> Result<(), Error> {
+/// Drops `new` where the run of `intent` made it for itself; says whether a database of that name was there.
+async fn drop_half_made(context: &Context, intent: &Intent, database: &str, new: &str) -> Result<bool, Error> {
     let marked = context.database.marked().await?;
     let mine = marked.iter().find(|m| m.name == new);
     match mine {
-        Some(Marked { mark, .. }) if mark.run != intent.run || mark.role == MarkRole::Differs => return Ok(()),
+        Some(Marked { mark, .. }) if mark.run != intent.run || mark.role == MarkRole::Differs => return Ok(true),
         Some(_) => {}
         None => {
             // Made, and the process ended before it was marked. Only a name that carries the run is surely ours.
             let ours = new.ends_with(&intent.run.as_str().to_lowercase());
-            if !ours || context.database.facts(new).await?.is_none() {
-                return Ok(());
+            let there = context.database.facts(new).await?.is_some();
+            if !ours || !there {
+                return Ok(there);
             }
             let mark = new_mark(context, MarkRole::New, &intent.run, database, context.clock.now(), None);
             context.database.mark(new, &mark).await?;
@@ -60,7 +62,7 @@ async fn drop_half_made(context: &Context, intent: &Intent, database: &str, new:
     }
     context.database.drop_marked(new).await?;
     context.note(t!("restore.dropped_half_made", database = escape(new)));
-    Ok(())
+    Ok(true)
 }
 
 /// Whether [`expire`] has anything to do; needs no lock.

@@ -29,6 +29,21 @@ pub struct Undone {
     pub aside: (String, DateTime<Utc>),
 }
 
+/// What restores of this installation put aside and an undo can bring back, newest first.
+///
+/// # Errors
+/// [`Error`] when the server does not answer.
+pub async fn kept(context: &Context) -> Result<Vec<Marked>, Error> {
+    let mut kept = context.database.marked().await?;
+    kept.retain(|m| {
+        matches!(m.mark.role, MarkRole::Old | MarkRole::Undone)
+            && m.mark.of == context.database.name()
+            && m.mark.installation == context.rules.installation
+    });
+    kept.sort_by_key(|m| std::cmp::Reverse(m.mark.at));
+    Ok(kept)
+}
+
 /// Finds what the last restore put aside. Touches nothing.
 ///
 /// # Errors
@@ -38,12 +53,7 @@ pub async fn plan_undo(context: &Context) -> Result<UndoPlan, Error> {
     let database = context.database.name().to_owned();
     let no_undo = || Error::NoUndo { database: database.clone() };
     let live = context.database.facts(&database).await?.ok_or_else(no_undo)?;
-    let candidates = context.database.marked().await?.into_iter().filter(|m| {
-        matches!(m.mark.role, MarkRole::Old | MarkRole::Undone)
-            && m.mark.of == database
-            && m.mark.installation == context.rules.installation
-    });
-    let back = candidates.max_by_key(|m| m.mark.at).ok_or_else(no_undo)?;
+    let back = kept(context).await?.into_iter().next().ok_or_else(no_undo)?;
     super::check::room(context, &super::Request::undo(), Some(&live)).await?;
     Ok(UndoPlan { database, live, back })
 }
@@ -86,6 +96,8 @@ pub async fn undo(context: &Context, plan: &UndoPlan) -> Result<Undone, Error> {
 }
 
 async fn swap(context: &Context, plan: &UndoPlan, aside: &str, mark: Mark) -> Result<(), Error> {
+    // From here on it takes a moment, and going on is the shortest way to an open database.
+    context.check_cancelled()?;
     context.database.close(&plan.database).await?;
     hit("undo.2").await;
     let swap = Swap {

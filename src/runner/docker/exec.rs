@@ -3,19 +3,25 @@
 //! The protocol with the shell around the program is told in `wrapper`. Choosing the container is not done here.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use rust_i18n::t;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::bulk::{self, End};
 use super::connect::Engine;
 use super::error::{self, EngineError};
+use super::fifo::Fifo;
 use super::find::Container;
-use super::sentinel::{Header, Heading, Nonce, Pids, Sentinel};
+use super::outlet::Outlet;
+use super::sentinel::{Header, Heading, NoLane, Nonce, Pids, Sentinel};
 use super::wrapper;
 use crate::runner::{Driver, Error, Feed, Input, Item, Program};
 
@@ -28,13 +34,22 @@ const ENDING: Duration = Duration::from_secs(8);
 /// The engine copies in pieces of 32 KiB.
 const BUFFER: usize = 64 * 1024;
 
+/// A block of output that is not full is handed on when nothing came for so long.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// On the fast lane: how long the sentinel may take once the output has ended, and with it most likely the program.
+const SENTINEL: Duration = Duration::from_secs(30);
+
+/// Standard input of an exec.
+pub(super) type Words = Pin<Box<dyn AsyncWrite + Send>>;
+
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
 /// A started exec and its connection. Dropping it closes the connection.
 struct Attached {
     id: String,
     output: Output,
-    input: Pin<Box<dyn AsyncWrite + Send>>,
+    input: Words,
 }
 
 /// A program that runs.
@@ -50,22 +65,41 @@ pub(super) struct Run {
     guard: Option<Attached>,
     /// Output that came with the first line.
     early: Bytes,
+    outlet: Outlet,
+    /// On the fast lane.
+    lane: Option<OnLane>,
+}
+
+/// What a run on the fast lane has besides.
+struct OnLane {
+    end: End,
+    /// For messages.
+    fifo: String,
 }
 
 impl Run {
-    /// Starts `program`, returns when it runs.
+    /// Starts `program`, returns when it runs, with what is still to be fed to it.
     pub(super) async fn start(
         engine: &Engine,
         container: &Container,
         program: &Program,
-        fed: bool,
+        input: Input,
         driver: &Driver,
-    ) -> Result<Self, Error> {
-        let nonce = Nonce::new().map_err(|error| EngineError::NoRandom { cause: error.to_string() })?;
-        let script = if fed { wrapper::FED } else { wrapper::PLAIN };
-        let mut cmd: Vec<String> = ["sh", "-c", script, "amarre", nonce.as_str()].map(str::to_owned).into();
-        cmd.extend(program.argv.iter().cloned());
-        let env = program.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    ) -> Result<(Self, Input), Error> {
+        let nonce = new_nonce()?;
+        let told = told(&input).map(str::to_owned);
+        let (script, outlet) = match (&input, &told) {
+            (Input::None, _) if program.bulk => (wrapper::BULK, Outlet::blocks()),
+            (Input::None, _) => (wrapper::PLAIN, Outlet::AtOnce),
+            (_, Some(_)) => (wrapper::TOLD, Outlet::AtOnce),
+            (_, None) => (wrapper::FED, Outlet::AtOnce),
+        };
+        let (input, fed) = match told {
+            Some(_) => (Input::None, false),
+            None => (input, script == wrapper::FED),
+        };
+        let (cmd, mut env) = command(script, &nonce, &[], program);
+        env.extend(told.map(|text| format!("{}={text}", wrapper::TOLD_INPUT.0)));
 
         let attach = async |cmd, env| attach(engine, container, cmd, env).await;
         let (mut main, mut guard) = if fed {
@@ -75,13 +109,54 @@ impl Run {
         } else {
             (attach(cmd, env).await?, None)
         };
-        let (pids, early) = read_header(engine, container, &nonce, &mut main, driver).await?;
+        let (pids, early) = read_header(engine, container, &nonce, &mut main, driver).await?.map_err(|_| {
+            Error::LostTail { program: program.argv.first().cloned().unwrap_or_default(), stderr: String::new() }
+        })?;
         if let Some(guard) = &mut guard {
             let line = format!("{} {}\n", pids.program, pids.wrapper);
             say(guard, line.as_bytes()).await.map_err(|error| broken(container, &error))?;
         }
         let program = program.argv.first().cloned().unwrap_or_default();
-        Ok(Self { engine: engine.clone(), container: container.clone(), program, nonce, pids, main, guard, early })
+        let (engine, container) = (engine.clone(), container.clone());
+        let run = Self { engine, container, program, nonce, pids, main, guard, early, outlet, lane: None };
+        Ok((run, input))
+    }
+
+    /// Starts `program` with its bulk through `fifo`, which the container may see in one of `places`.
+    pub(super) async fn start_by(
+        engine: &Engine,
+        container: &Container,
+        program: &Program,
+        fed: bool,
+        driver: &Driver,
+        (fifo, places): (&Fifo, &[String]),
+    ) -> Result<Result<Self, NoLane>, Error> {
+        let nonce = new_nonce()?;
+        let end = End::open(fifo, fed, &nonce).map_err(|error| lane_failed(fifo, error.to_string()))?;
+        let (script, outlet) =
+            if fed { (wrapper::LANE_IN, Outlet::AtOnce) } else { (wrapper::LANE_OUT, Outlet::Nowhere) };
+        let place: Vec<&str> =
+            [fifo.name()].into_iter().chain(places.iter().map(String::as_str)).chain(["--"]).collect();
+        let (cmd, env) = command(script, &nonce, &place, program);
+        let mut main = attach(engine, container, cmd, env).await?;
+        let header = read_header(engine, container, &nonce, &mut main, driver).await;
+        let (pids, early) = match header.map_err(|error| nobody_came(fifo, error))? {
+            Ok(read) => read,
+            Err(why) => return Ok(Err(why)),
+        };
+        let program = program.argv.first().cloned().unwrap_or_default();
+        let (engine, container) = (engine.clone(), container.clone());
+        let lane = Some(OnLane { end, fifo: fifo.path().to_string_lossy().into_owned() });
+        let mut run = Self { engine, container, program, nonce, pids, main, guard: None, early, outlet, lane };
+        let met = match &mut run.lane {
+            Some(lane) => lane.end.is_met(&run.nonce),
+            None => false,
+        };
+        if !met {
+            run.end(true).await;
+            return Err(foreign(fifo));
+        }
+        Ok(Ok(run))
     }
 
     /// Sees the program through to its end and tells `driver`.
@@ -157,12 +232,17 @@ impl Run {
     /// 126, whose program still runs. And a program's input must not end before the program does.
     async fn end(mut self, speaks: bool) {
         let deadline = Instant::now() + ENDING;
+        // Nobody reads any more: a program that is stuck in writing ends by that alone. An input stays open, so that its
+        // end is not seen by a program that still lives.
+        if matches!(self.lane, Some(OnLane { end: End::Output(_), .. })) {
+            self.lane = None;
+        }
         let holder = self.guard.as_mut().unwrap_or(&mut self.main);
         let ended = speaks
             && say(holder, wrapper::STOP).await.is_ok()
             && holder.input.shutdown().await.is_ok()
             && timeout_at(deadline, drain(&mut self.main.output)).await.unwrap_or(false);
-        let Self { engine, container, pids, main, guard, .. } = self;
+        let Self { engine, container, pids, main, guard, lane: _lane, .. } = self;
         drop((guard, main));
         if ended {
             return;
@@ -186,6 +266,13 @@ impl Run {
     }
 }
 
+/// Input that fits into a variable of the environment.
+fn told(input: &Input) -> Option<&str> {
+    let Input::Bytes(bytes) = input else { return None };
+    let text = std::str::from_utf8(bytes).ok()?;
+    (text.len() <= wrapper::TOLD_INPUT.1 && !text.contains('\0')).then_some(text)
+}
+
 /// Returns when the container does not run any more: then nothing runs in it.
 async fn stopped(engine: &Engine, container: &Container) {
     while engine.inspect(&container.id).await.is_ok_and(|container| container.is_running()) {
@@ -206,57 +293,105 @@ async fn drain(output: &mut Output) -> bool {
 
 /// Feeds and reads until the sentinel.
 async fn converse(run: &mut Run, driver: &Driver, input: Input) -> Result<i32, Error> {
-    let Run { container, program, nonce, main, early, .. } = run;
+    let Run { engine, container, program, nonce, main, early, outlet, lane, .. } = run;
     let sentinel = Sentinel::new(nonce.clone());
-    tokio::select! {
-        error = feed(&mut main.input, input) => Err(error),
-        outcome = read(&mut main.output, sentinel, early.clone(), driver, program, container) => outcome,
+    let place = (&*engine, &*container);
+    let mut words = std::pin::pin!(read(&mut main.output, sentinel, early.clone(), outlet, driver, program, place));
+    match lane {
+        None => tokio::select! {
+            error = feed(&mut main.input, input) => Err(error),
+            outcome = words => outcome,
+        },
+        Some(OnLane { end: End::Input(sender), .. }) => tokio::select! {
+            error = bulk::feed(sender, &mut main.input, input) => Err(error),
+            outcome = words => outcome,
+        },
+        Some(OnLane { end: End::Output(file), fifo }) => {
+            let told = Arc::new(AtomicBool::new(false));
+            let mut bytes = std::pin::pin!(bulk::read(file.take(), driver, &told, program, fifo));
+            tokio::select! {
+                code = &mut words => {
+                    told.store(true, Ordering::Relaxed);
+                    let code = code?;
+                    bytes.await.map(|()| code)
+                }
+                read = &mut bytes => {
+                    read?;
+                    timeout(SENTINEL, words).await.unwrap_or_else(|_| Err(lost_tail(program, driver)))
+                }
+            }
+        }
     }
 }
 
-/// Forwards `input`. Ends only where the feeder failed: all else is for the exit code to tell.
-async fn feed(stdin: &mut Pin<Box<dyn AsyncWrite + Send>>, mut input: Input) -> Error {
-    let fed = match &mut input {
+/// Forwards `input` to the program's standard input. Ends only where the feeder failed: all else is for the exit code to tell.
+async fn feed(stdin: &mut Words, mut input: Input) -> Error {
+    if matches!(input, Input::None) {
         // The standard input is the dead man's switch.
-        Input::None => return std::future::pending().await,
-        Input::Bytes(bytes) => stdin.write_all(bytes).await,
-        Input::Stream(feeds) => loop {
-            match feeds.recv().await {
-                Some(Feed::Data(bytes)) => {
-                    if let Err(error) = stdin.write_all(&bytes).await {
-                        break Err(error);
-                    }
-                }
-                Some(Feed::End) => break Ok(()),
-                None => return Error::Aborted,
-            }
-        },
-    };
-    if fed.is_ok() {
+        return std::future::pending().await;
+    }
+    match forward(stdin, &mut input).await {
+        Err(error) => return error,
         // Where the program has closed its input already there is nothing to close.
-        let _ = stdin.shutdown().await;
+        Ok(true) => drop(stdin.shutdown().await),
+        Ok(false) => {}
     }
     // The receiver lives on in `input`: a feeder waits instead of failing before the program is judged.
     std::future::pending().await
 }
 
+/// Writes `input` to `sink`; whether its end was reached (else the program reads no more).
+///
+/// # Errors
+/// [`Error::Aborted`]: the feeder went away without an end.
+pub(super) async fn forward(sink: &mut (impl AsyncWrite + Unpin), input: &mut Input) -> Result<bool, Error> {
+    let feeds = match input {
+        Input::None => return Ok(true),
+        Input::Bytes(bytes) => return Ok(sink.write_all(bytes).await.is_ok()),
+        Input::Stream(feeds) => feeds,
+    };
+    loop {
+        match feeds.recv().await {
+            Some(Feed::Data(bytes)) => {
+                if sink.write_all(&bytes).await.is_err() {
+                    return Ok(false);
+                }
+            }
+            Some(Feed::End) => return Ok(true),
+            None => return Err(Error::Aborted),
+        }
+    }
+}
+
+/// Reads until the sentinel; returns the exit code in it.
 async fn read(
     output: &mut Output,
     mut sentinel: Sentinel,
     early: Bytes,
+    outlet: &mut Outlet,
     driver: &Driver,
     program: &str,
-    container: &Container,
+    (engine, container): (&Engine, &Container),
 ) -> Result<i32, Error> {
+    let mut watch = Watch::new(engine, container);
     let mut piece = sentinel.push(early);
     loop {
-        if !piece.is_empty() {
-            driver.output.send(Item::Data(piece)).await.map_err(|_| Error::Aborted)?;
-        }
+        outlet.put(piece, driver, program).await?;
         if let Some(code) = sentinel.exit_code() {
+            outlet.flush(driver).await?;
             return Ok(code);
         }
-        piece = match output.next().await {
+        let patience = if outlet.holds() { PAUSE } else { engine.timeout() };
+        let Ok(frame) = timeout(patience, output.next()).await else {
+            if outlet.holds() {
+                outlet.flush(driver).await?;
+            } else {
+                watch.look().await?;
+            }
+            piece = Bytes::new();
+            continue;
+        };
+        piece = match frame {
             Some(Ok(LogOutput::StdOut { message })) => sentinel.push(message),
             Some(Ok(LogOutput::StdErr { message })) => {
                 driver.push_stderr(&message);
@@ -271,6 +406,41 @@ async fn read(
     }
 }
 
+/// Looks after the container of a program that says nothing. A program may be silent for as long as it likes; a container
+/// that is paused, or an engine that is not there any more, would be waited for until somebody wonders.
+struct Watch<'a> {
+    engine: &'a Engine,
+    container: &'a Container,
+    /// The last look failed. One may: an engine can be busy, and backups of machines pause containers for a moment.
+    worried: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(engine: &'a Engine, container: &'a Container) -> Self {
+        Self { engine, container, worried: false }
+    }
+
+    async fn look(&mut self) -> Result<(), EngineError> {
+        let found = self.engine.inspect(&self.container.id).await;
+        let container = self.container.name.clone();
+        let trouble = match found {
+            Ok(now) if now.is_running() => None,
+            Ok(now) if now.state == "paused" => Some(EngineError::Paused { container }),
+            Ok(_) => Some(EngineError::NotRunning { container }),
+            Err(EngineError::Gone { .. }) => Some(EngineError::Gone { container }),
+            Err(error) => Some(error),
+        };
+        match trouble {
+            Some(trouble) if std::mem::replace(&mut self.worried, true) => Err(trouble),
+            Some(_) => Ok(()),
+            None => {
+                self.worried = false;
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Waits for the wrapper's first line.
 async fn read_header(
     engine: &Engine,
@@ -278,7 +448,7 @@ async fn read_header(
     nonce: &Nonce,
     main: &mut Attached,
     driver: &Driver,
-) -> Result<(Pids, Bytes), Error> {
+) -> Result<Result<(Pids, Bytes), NoLane>, Error> {
     const ENDPOINT: &str = "POST /exec/{id}/start";
     let deadline = Instant::now() + engine.timeout();
     let mut header = Header::default();
@@ -287,7 +457,8 @@ async fn read_header(
         let frame = timeout_at(deadline, main.output.next()).await;
         match frame.map_err(|_| error::silent(ENDPOINT, engine.timeout()))? {
             Some(Ok(LogOutput::StdOut { message })) => match header.push(nonce, &message) {
-                Heading::Read(pids, early) => return Ok((pids, early)),
+                Heading::Read(pids, early) => return Ok(Ok((pids, early))),
+                Heading::NoLane(why) => return Ok(Err(why)),
                 Heading::Unfinished => {}
                 Heading::Foreign => break,
             },
@@ -327,11 +498,80 @@ async fn why_no_header(engine: &Engine, container: &Container, id: &str, words: 
     EngineError::Broken { container: name, cause: words.to_owned() }.into()
 }
 
+/// Lets the container's `group` use `fifo`, as root; whether that worked.
+pub(super) async fn give_group(
+    engine: &Engine,
+    container: &Container,
+    group: u32,
+    fifo: &Fifo,
+    places: &[String],
+) -> Result<bool, Error> {
+    let group = group.to_string();
+    let words = ["sh", "-c", wrapper::LANE_GROUP, "amarre", &group, fifo.name()];
+    let cmd = words.into_iter().map(str::to_owned).chain(places.iter().cloned()).collect();
+    let asked = async {
+        let mut exec = attach_as(engine, container, cmd, Vec::new(), Some("0".to_owned())).await.ok()?;
+        drain(&mut exec.output).await;
+        let mut code = None;
+        while code.is_none() {
+            code = exit_code_now(engine, &exec.id).await.ok()?;
+            if code.is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        code
+    };
+    // Whatever is in its way, the exec lane needs none of it.
+    Ok(timeout(SETTLE, asked).await.is_ok_and(|code| code == Some(0)))
+}
+
+/// An engine that let the wrapper's first line come is not silent: then the wrapper waits at the FIFO.
+fn nobody_came(fifo: &Fifo, error: Error) -> Error {
+    match error {
+        Error::Engine(EngineError::Silent { seconds, .. }) => {
+            lane_failed(fifo, t!("runner.lane.nobody_came", seconds = seconds).into_owned())
+        }
+        other => other,
+    }
+}
+
+/// Somebody put another thing under the name of `fifo`.
+pub(super) fn foreign(fifo: &Fifo) -> Error {
+    lane_failed(fifo, t!("runner.lane.foreign").into_owned())
+}
+
+fn lane_failed(fifo: &Fifo, cause: String) -> Error {
+    Error::Lane { fifo: fifo.path().to_string_lossy().into_owned(), cause }
+}
+
+fn new_nonce() -> Result<Nonce, EngineError> {
+    Nonce::new().map_err(|error| EngineError::NoRandom { cause: error.to_string() })
+}
+
+/// Words and environment of the exec of `program` within `script`.
+fn command(script: &str, nonce: &Nonce, words: &[&str], program: &Program) -> (Vec<String>, Vec<String>) {
+    let first = ["sh", "-c", script, "amarre", nonce.as_str()];
+    let words = first.iter().chain(words).map(|word| (*word).to_owned());
+    let env = program.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    (words.chain(program.argv.iter().cloned()).collect(), env)
+}
+
 async fn attach(
     engine: &Engine,
     container: &Container,
     cmd: Vec<String>,
     env: Vec<String>,
+) -> Result<Attached, EngineError> {
+    attach_as(engine, container, cmd, env, None).await
+}
+
+/// As `user`; `None`: the container's own.
+async fn attach_as(
+    engine: &Engine,
+    container: &Container,
+    cmd: Vec<String>,
+    env: Vec<String>,
+    user: Option<String>,
 ) -> Result<Attached, EngineError> {
     let options = CreateExecOptions {
         attach_stdin: Some(true),
@@ -340,6 +580,7 @@ async fn attach(
         tty: Some(false),
         cmd: Some(cmd),
         env: Some(env),
+        user,
         ..CreateExecOptions::default()
     };
     let create = engine.docker().create_exec(&container.id, options);

@@ -62,6 +62,17 @@ pub struct Container {
     pub project: Option<String>,
     /// Compose service.
     pub service: Option<String>,
+    /// Directories (and files) of the host that it sees.
+    pub mounts: Vec<Mount>,
+}
+
+/// A volume or a directory of the host in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it lies on the engine's host.
+    pub source: PathBuf,
+    /// Where the container sees it.
+    pub destination: PathBuf,
 }
 
 impl Container {
@@ -246,6 +257,7 @@ impl Engine {
         let state = about.state.unwrap_or_default();
         let config = about.config.unwrap_or_default();
         let labels = config.labels.unwrap_or_default();
+        let mounts = about.mounts.unwrap_or_default().into_iter();
         let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
         Ok(Container {
             id: about.id.unwrap_or_default(),
@@ -255,6 +267,7 @@ impl Engine {
             health: health.filter(|status| !status.is_empty() && status != "none"),
             project: labels.get(PROJECT).cloned(),
             service: labels.get(SERVICE).cloned(),
+            mounts: mounts.filter_map(mount).collect(),
         })
     }
 
@@ -286,6 +299,11 @@ impl Engine {
         };
         Ok(list.into_iter().map(candidate).collect())
     }
+}
+
+fn mount(point: bollard::models::MountPoint) -> Option<Mount> {
+    let source = point.source.unwrap_or_default().into();
+    point.destination.map(|destination| Mount { source, destination: destination.into() })
 }
 
 /// Legacy links add names like `/other/alias`; the own one has a single slash.

@@ -48,6 +48,17 @@ pub struct Header {
     held: BytesMut,
 }
 
+/// Why the wrapper does not use the lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoLane {
+    /// The FIFO is in none of the directories.
+    Absent,
+    /// The container's user, of this group, may not open it.
+    Refused(u32),
+    /// Something else is under its name.
+    Foreign,
+}
+
 /// What [`Header::push`] knows so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heading {
@@ -55,6 +66,8 @@ pub enum Heading {
     Unfinished,
     /// The line, and what followed it.
     Read(Pids, Bytes),
+    /// The wrapper found no way by the lane, and started nothing.
+    NoLane(NoLane),
     /// These are not the wrapper's words.
     Foreign,
 }
@@ -66,9 +79,11 @@ impl Header {
         let Some(end) = self.held.iter().position(|byte| *byte == b'\n') else {
             return if self.held.len() > HEADER { Heading::Foreign } else { Heading::Unfinished };
         };
-        match parse_header(nonce, &self.held[..end]) {
-            Some(pids) => Heading::Read(pids, self.held.split_off(end + 1).freeze()),
-            None => Heading::Foreign,
+        let line = &self.held[..end];
+        match (parse_header(nonce, line), parse_no_lane(nonce, line)) {
+            (Some(pids), _) => Heading::Read(pids, self.held.split_off(end + 1).freeze()),
+            (None, Some(why)) => Heading::NoLane(why),
+            (None, None) => Heading::Foreign,
         }
     }
 
@@ -86,6 +101,16 @@ fn parse_header(nonce: &Nonce, line: &[u8]) -> Option<Pids> {
     }
     let pids = Pids { program: words.next()?.parse().ok()?, wrapper: words.next()?.parse().ok()? };
     words.next().is_none().then_some(pids)
+}
+
+fn parse_no_lane(nonce: &Nonce, line: &[u8]) -> Option<NoLane> {
+    let words = std::str::from_utf8(line).ok()?.strip_prefix(nonce.as_str())?;
+    match words.split(' ').skip(1).collect::<Vec<_>>()[..] {
+        ["absent"] => Some(NoLane::Absent),
+        ["foreign"] => Some(NoLane::Foreign),
+        ["refused", group] => Some(NoLane::Refused(group.parse().ok()?)),
+        _ => None,
+    }
 }
 
 /// Holds back what may be the beginning of the sentinel, and nothing else: a line reaches its reader at once.
@@ -204,6 +229,17 @@ mod tests {
         assert_eq!(header.push(&nonce(), nonce().as_str().as_bytes()), Heading::Unfinished);
         let pids = Pids { program: 12, wrapper: 7 };
         assert_eq!(header.push(&nonce(), b" 12 7\n\nab"), Heading::Read(pids, Bytes::from_static(b"\nab")));
+    }
+
+    #[test]
+    fn the_first_line_may_say_that_there_is_no_lane() {
+        let said = |words: &str| Header::default().push(&nonce(), format!("{} {words}\n", nonce().as_str()).as_bytes());
+        assert_eq!(said("absent"), Heading::NoLane(NoLane::Absent));
+        assert_eq!(said("foreign"), Heading::NoLane(NoLane::Foreign));
+        assert_eq!(said("refused 999"), Heading::NoLane(NoLane::Refused(999)));
+        for other in ["", "refused", "refused x", "refused 1 2", "Absent", "absent "] {
+            assert_eq!(said(other), Heading::Foreign, "{other}");
+        }
     }
 
     #[test]

@@ -15,11 +15,17 @@
 //!   outlives it. What a program started by itself is left to end by its closed pipes; `pg_dump` and `psql`
 //!   start nothing.
 //!
-//! # The two shapes
+//! # The shapes
 //!
-//! Without input the program's wrapper owns the standard input as its switch. With input the standard input is
-//! the program's, and a second exec, the guard, is the switch. On abort the guard ends the program *before* its
+//! Without input, or with little, the program's wrapper owns the standard input as its switch. With more input the standard
+//! input is the program's, and a second exec, the guard, is the switch. On abort the guard ends the program *before* its
 //! input is closed, so a half-fed program never takes the cut for the end.
+//!
+//! On the fast lane the bulk of the bytes goes through a FIFO in a directory that both containers mount, and the standard
+//! input is the switch in both directions: no guard. The wrapper looks for the FIFO in the directories it is told, by its
+//! random name; where it finds none, or may not open it, it says so in its first line and starts nothing. That what it
+//! opened is the FIFO that was made is proven by the nonce, which goes through it before anything else. Of an input it keeps
+//! a writing end of its own until it is told that the input has ended: a client that is killed is not an end of input.
 
 /// Runs as the child that becomes the program, so `$$` is the program's and `$PPID` the wrapper's id.
 macro_rules! launch {
@@ -53,6 +59,52 @@ printf '%s %03d\n' "$n" "$r"
 read -r a <&3; exit 0"#
 );
 
+/// The same with a little input, in `AMARRE_INPUT`, so that the standard input stays the switch and no guard is needed: each
+/// exec costs a tenth of a second, and most programs are questions. The environment is not published, arguments are.
+pub const TOLD: &str = concat!(
+    r#"n=$1 i=$AMARRE_INPUT; unset AMARRE_INPUT; shift; exec 3<&0 </dev/null
+printf '%s' "$i" | { exec 4<&0 </dev/null
+"#,
+    launch!(),
+    r#" <&4 3<&- 4<&- & p=$!
+exec 4<&-
+( read -r a <&3; [ "$a" = end ] && exit 0
+"#,
+    end!(),
+    r#"exit 0 ) >/dev/null 2>&1 & w=$!
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
+printf '%s %03d\n' "$n" "$r"; }
+read -r a <&3; exit 0"#
+);
+
+/// The variable that [`TOLD`] reads, and the most that it may hold: a pipe takes that much without a reader.
+pub const TOLD_INPUT: (&str, usize) = ("AMARRE_INPUT", 32 * 1024);
+
+/// The same for much output. `pg_dump` writes 4 KiB at a time into a pipe, and the engine's shim and daemon copy, frame and
+/// pass on each piece that they find there: measured, that costs them more than twice what the dump itself costs. `dd`
+/// puts pieces together before they see them. Nothing but what it was given is read from it: the first line goes around it, the
+/// sentinel through it, behind the last byte. Where there is no `dd`, the pieces stay small.
+///
+/// Nobody here may die by a signal while its parent is gone (see above): so a `dd` that finds the engine's pipe closed gets an
+/// error, not SIGPIPE.
+pub const BULK: &str = concat!(
+    r#"n=$1; shift; exec 3<&0 4>&1 </dev/null
+gather() { trap '' PIPE; exec dd ibs=65536 obs=262144 2>/dev/null; }
+command -v dd >/dev/null 2>&1 || gather() { exec cat; }
+{ sh -c 'printf "%s %s %s\n" "$1" "$$" "$2" >&4; shift 2; exec "$@" 4>&-' amarre "$n" "$$" "$@" 3<&- & p=$!
+exec 4>&-; trap '' PIPE
+( read -r a <&3; [ "$a" = end ] && exit 0
+"#,
+    end!(),
+    r#"exit 0 ) >/dev/null 2>&1 & w=$!
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
+printf '%s %03d\n' "$n" "$r"
+} | ( exec 3<&- 4>&-; gather )
+read -r a <&3; exit 0"#
+);
+
 /// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it; the last nap outlives
 /// it, but holds no pipe that the engine would wait for.
 pub const FED: &str = concat!(
@@ -77,6 +129,66 @@ if [ "$a" != end ]; then
 kill -TERM "$w"
 exit 0"#
 );
+
+/// Finds the FIFO `$x` in the directories before `--`. While it is opened (which may wait for ever, where somebody replaced it)
+/// `$o` ends this shell when the client goes.
+macro_rules! look {
+    () => {
+        r#"n=$1 x=$2 f=; shift 2; exec 3<&0 </dev/null
+while [ "$1" != -- ]; do [ -z "$f" ] && [ -p "$1/$x" ] && [ ! -L "$1/$x" ] && f=$1/$x; shift; done; shift
+( read -r a <&3; [ "$a" = end ] || kill -TERM "$$" ) >/dev/null 2>&1 & o=$!
+met() { { kill "$o"; wait "$o"; } 2>/dev/null; }
+no() { met; printf '%s %s\n' "$n" "$*"; read -r a <&3; exit 0; }
+[ -n "$f" ] || no absent
+g=$(id -g)
+"#
+    };
+}
+
+/// `amarre NONCE NAME DIRECTORY… -- PROGRAM…`: the output leaves through the FIFO `NAME`.
+pub const LANE_OUT: &str = concat!(
+    look!(),
+    r#"( : 4>"$f" ) 2>/dev/null || { chgrp -h "$g" "$f" && ( : 4>"$f" ); } 2>/dev/null || no refused "$g"
+exec 4>"$f"; printf '%s\n' "$n" >&4; met
+sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" >&4 4>&-' amarre "$n" "$@" 3<&- & p=$!
+exec 4>&-
+( read -r a <&3; [ "$a" = end ] && exit 0
+"#,
+    end!(),
+    r#"exit 0 ) >/dev/null 2>&1 & w=$!
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
+printf '%s %03d\n' "$n" "$r"
+read -r a <&3; exit 0"#
+);
+
+/// The same the other way: the input comes through the FIFO, and ends when the client says `eof` and closes its end.
+pub const LANE_IN: &str = concat!(
+    look!(),
+    r#"( : 4<>"$f" ) 2>/dev/null || { chgrp -h "$g" "$f" && ( : 4<>"$f" ); } 2>/dev/null || no refused "$g"
+exec 4<>"$f" 5<"$f"
+read -r a <&5; [ "$a" = "$n" ] || no foreign
+met
+sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" <&5 5<&-' amarre "$n" "$@" 3<&- 4>&- & p=$!
+exec 5<&-
+( read -r a <&3; [ "$a" = eof ] && exec 4>&- && read -r a <&3
+[ "$a" = end ] && exit 0
+"#,
+    end!(),
+    r#"exit 0 ) >/dev/null 2>&1 & w=$!
+exec 4>&-
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
+printf '%s %03d\n' "$n" "$r"
+while read -r a <&3; do [ "$a" = end ] && break; done; exit 0"#
+);
+
+/// `amarre GROUP NAME DIRECTORY…`, as root: lets the group of the container's user use the FIFO.
+pub const LANE_GROUP: &str = r#"g=$1 x=$2; shift 2
+for d; do [ -p "$d/$x" ] && [ ! -L "$d/$x" ] && exec chgrp -h "$g" "$d/$x"; done; exit 1"#;
+
+/// What the client of [`LANE_IN`] says after it has closed its end.
+pub const INPUT_ENDED: &[u8] = b"eof\n";
 
 /// `amarre PROGRAM-ID WRAPPER-ID`: waits for the dead man's switch to have worked, and where it did not (a proxy
 /// that keeps connections open) does its work. While the wrapper lives the program's id is nobody else's.

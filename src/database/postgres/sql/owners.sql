@@ -1,5 +1,31 @@
 set search_path to pg_catalog;
 with $OBJECTS$,
+-- What PUBLIC has by default and does not have here: without these the new objects would be open to everybody.
+revokes as (
+    select format('revoke execute on routine %s from public', p.oid::regprocedure) as s
+    from pg_catalog.pg_proc p
+    where p.oid >= 16384 and p.proacl is not null
+    and not exists (select from aclexplode(p.proacl) a where a.grantee = 0)
+    union all
+    select format('revoke usage on type %s from public', t.oid::regtype)
+    from pg_catalog.pg_type t
+    where t.oid >= 16384 and t.typacl is not null
+    and not exists (select from aclexplode(t.typacl) a where a.grantee = 0)
+    union all
+    select format('revoke %s on schema public from public', p.privilege)
+    from pg_catalog.pg_namespace n, (values ('USAGE'), ('CREATE')) p(privilege)
+    where n.nspname = 'public' and n.nspacl is not null
+    and not exists (select from aclexplode(n.nspacl) a where a.grantee = 0 and a.privilege_type = p.privilege)
+    and exists (select from pg_catalog.pg_init_privs i, lateral aclexplode(i.initprivs) a
+                where i.classoid = 'pg_namespace'::regclass and i.objoid = n.oid and i.objsubid = 0
+                and a.grantee = 0 and a.privilege_type = p.privilege)
+    union all
+    select format('alter default privileges for role %I revoke %s on %s from public',
+                  pg_catalog.pg_get_userbyid(d.defaclrole), case d.defaclobjtype when 'f' then 'execute' else 'usage' end,
+                  case d.defaclobjtype when 'f' then 'routines' else 'types' end)
+    from pg_catalog.pg_default_acl d
+    where d.defaclobjtype in ('f', 'T') and d.defaclnamespace = 0
+    and not exists (select from aclexplode(d.defaclacl) a where a.grantee = 0)),
 grants as (
     select format('grant %s on %s %s to %s', a.privilege_type, case c.relkind when 'S' then 'sequence' else 'table' end,
                   format('%I.%I', n.nspname, c.relname),
@@ -23,6 +49,10 @@ grants as (
                   case a.grantee when 0 then 'public' else quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) end)
     from pg_catalog.pg_proc p, lateral aclexplode(p.proacl) a where p.oid >= 16384 and a.grantee <> p.proowner
     union all
+    select format('grant usage on type %s to %s', t.oid::regtype,
+                  case a.grantee when 0 then 'public' else quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) end)
+    from pg_catalog.pg_type t, lateral aclexplode(t.typacl) a where t.oid >= 16384 and a.grantee <> t.typowner
+    union all
     select format('alter default privileges for role %I %s grant %s on %s to %s', pg_catalog.pg_get_userbyid(d.defaclrole),
                   case d.defaclnamespace when 0 then '' else format('in schema %I', n.nspname) end, a.privilege_type,
                   case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'routines'
@@ -36,4 +66,4 @@ select json_build_object(
     'owners', (select coalesce(json_agg(json_build_object(
         'type', type, 'identity', identity, 'owner', pg_catalog.pg_get_userbyid(owner))), '[]') from objects),
     'public', (select pg_catalog.pg_get_userbyid(nspowner) from pg_catalog.pg_namespace where nspname = 'public'),
-    'grants', (select coalesce(json_agg(s), '[]') from grants));
+    'grants', (select coalesce(json_agg(s), '[]') from (select s from revokes union all select s from grants) a));
