@@ -214,7 +214,7 @@ run_tests() {
 
 # The sum of `N WORD` over the closing lines of nextest (Summary) and cargo test (test result).
 total() {
-  { grep -E '^ *(Summary \[|test result:)' "$1" || true; } | { grep -oE "[0-9]+ $2" || true; } |
+  { grep -E '^( *Summary \[|test result:)' "$1" || true; } | { grep -oE "[0-9]+ $2" || true; } |
     awk '{ n += $1 } END { print n + 0 }'
 }
 

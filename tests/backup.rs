@@ -97,8 +97,31 @@ fn fault_21_a_database_that_starts_late_is_waited_for() {
     let bed = Bed::without_database(&own.server, "hub_chantier");
     // Holds nothing yet, and says so: only a server that answers can.
     bed.run(&["backup"]).expect(1).says("the database holds nothing");
+    own.wait();
     own.server.psql("hub_chantier", "create table t as select generate_series(1, 2000) i");
     bed.run(&["backup"]).expect(0);
+}
+
+/// The first start of an official image: a server that answers, runs the scripts, and makes room for the real one.
+#[test]
+fn fault_21_a_server_that_is_restarted_under_the_dump_is_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    // Ends when a dump waits for the lock: then the dump is cut by the server's end.
+    let script = r#"
+psql -v ON_ERROR_STOP=1 -U hub -d hub_chantier -c 'create table t as select generate_series(1, 2000) i'
+{ echo 'begin; lock table t;'; sleep 60; } | psql -U hub -d hub_chantier &
+waits="select count(*) from pg_locks l join pg_stat_activity a using (pid) where not granted and application_name like 'amarre/%'"
+until [ "$(psql -U hub -d hub_chantier -Atc "$waits")" = 1 ]; do sleep 0.05; done"#;
+    fs::write(dir.path().join("hold.sh"), script).unwrap();
+    let mount = format!("{}:/docker-entrypoint-initdb.d:ro", dir.path().display());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let own = OwnServer::begin(&["-v", &mount], &[]);
+    let bed = Bed::without_database(&own.server, "hub_chantier");
+    // The table is made by the script, so an attempt before it finds nothing in the database.
+    wait_for("the table", || own.server.try_psql("hub_chantier", b"select 't'::regclass").code == Some(0));
+    bed.run(&["backup"]).expect(0).says("was restarted under the dump");
+    assert_eq!(bed.files().len(), 3);
+    assert_eq!(bed.list()[0]["rows"], 2000);
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub struct Loading {
 }
 
 /// The server and its client programs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Server {
     /// `17.10 (Debian …)`.
     pub version: String,
@@ -189,6 +189,10 @@ pub struct Server {
     pub may_create: bool,
     /// Whether the server is recovering or a standby.
     pub in_recovery: bool,
+    /// When it was started: tells whether it is still the one that was asked before.
+    pub started: String,
+    /// How long ago that was.
+    pub age_seconds: f64,
 }
 
 impl Server {

@@ -56,10 +56,19 @@ struct Start {
 /// # Errors
 /// [`Error`]; no backup of this run exists then.
 pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Made, Error> {
-    let start = prepare(context, kind, database).await?;
-    let result = make(context, &start).await;
-    if result.is_err() {
+    let mut start = prepare(context, kind, database).await?;
+    let mut result = make(context, &start).await;
+    if let Err(error) = &result {
+        let again = was_restarted(context, &start, error).await;
         abandon(context, &start).await;
+        if again {
+            context.warn(t!("backup.server_restarted"));
+            start = prepare(context, kind, database).await?;
+            result = make(context, &start).await;
+            if result.is_err() {
+                abandon(context, &start).await;
+            }
+        }
     }
     let (manifest, timings) = result?;
     let manifest = Arc::new(manifest);
@@ -94,6 +103,16 @@ async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start,
     put_intent(context, &start, None)?;
     hit("backup.1").await;
     Ok(start)
+}
+
+/// Whether the server that the run began with has made room for another: the first start of an official image does that, and
+/// so does an upgrade at night. Then the same backup is worth one more try.
+async fn was_restarted(context: &Context, start: &Start, error: &Error) -> bool {
+    // What the server says of itself and of us has a name of its own; a connection that was cut has not.
+    if !matches!(error, Error::Database(crate::database::Error::Statement { .. })) || context.wait_ready().await.is_err() {
+        return false;
+    }
+    context.database.server().await.is_ok_and(|now| now.started != start.server.started)
 }
 
 fn newest(catalogue: &Catalogue, database: &str) -> Option<Arc<Manifest>> {

@@ -184,13 +184,16 @@ impl OwnServer {
     /// Starts a server with these options of `docker run`, and waits until it answers.
     pub fn start(options: &[&str], settings: &[&str]) -> Self {
         let own = Self::begin(options, settings);
-        let server = &own.server;
-        // Over TCP: the entry point's own first server listens on its socket only.
+        own.wait();
+        own
+    }
+
+    /// Until it answers. Over TCP: the entry point's own first server listens on its socket only.
+    pub fn wait(&self) {
         wait_for("the server's first answer", || {
             let ready = ["pg_isready", "-q", "-h", "127.0.0.1"];
-            server.client("postgres", &ready).status().is_ok_and(|s| s.success())
+            self.server.client("postgres", &ready).status().is_ok_and(|s| s.success())
         });
-        own
     }
 
     /// Starts it and does not wait.

@@ -44,13 +44,20 @@ pub struct Postgres {
     connection: Connection,
     /// Whether its `psql` knows `\\restrict`, once that was seen.
     restricts: OnceLock<bool>,
+    /// Whether its `pg_dump` can compress with zstd, once that was asked.
+    packs: OnceLock<bool>,
 }
 
 /// What a server that answers may say.
 enum Ready<T> {
     Yes(T),
     Recovering,
+    /// It was started a moment ago and has no such database.
+    Settling(T),
 }
+
+/// A server as young as this may be making its databases still: the first start of an official image answers before they are there.
+const SETTLING_SECONDS: f64 = 10.0;
 
 /// Settings that make the same rows print the same, whatever ALTER DATABASE or ALTER ROLE say (tried: design, "way of a restore"),
 /// and that keep a session of ours from being stopped by the application's limits.
@@ -61,7 +68,7 @@ impl Postgres {
     /// A server whose client programs `runner` runs.
     #[must_use]
     pub fn new(runner: Arc<dyn Runner>, connection: Connection) -> Self {
-        Self { runner, connection, restricts: OnceLock::new() }
+        Self { runner, connection, restricts: OnceLock::new(), packs: OnceLock::new() }
     }
 
     /// A client program with everything it needs to connect to `database`, and nothing secret in its arguments.
@@ -83,7 +90,7 @@ impl Postgres {
             ("PGPORT", c.port.map(|p| p.to_string())),
         ];
         env.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-        Program { argv: argv.iter().map(|a| a.as_ref().to_owned()).collect(), env, bulk: false }
+        Program { argv: argv.iter().map(|a| a.as_ref().to_owned()).collect(), env, ..Program::default() }
     }
 
     fn user(&self) -> String {
@@ -104,6 +111,8 @@ async fn answer_or_wait<T>(
 ) -> Result<Option<T>, Error> {
     let cause = match answer {
         Ok(Ready::Yes(answer)) => return Ok(Some(answer)),
+        Ok(Ready::Settling(answer)) if begun.elapsed() >= patience => return Ok(Some(answer)),
+        Ok(Ready::Settling(_)) => String::new(),
         Ok(Ready::Recovering) => t!("database.recovering").into_owned(),
         Err(error) if explain::waiting_helps(&error) => explain::cause(&error),
         Err(error) => return Err(error),

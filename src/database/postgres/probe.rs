@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::load::knows_restrict;
 use super::psql::{connect, literal};
-use super::{Postgres, Ready};
+use super::{Postgres, Ready, SETTLING_SECONDS};
 use crate::database::{Error, Facts, Mark, Marked, Obstacle, Server};
 use crate::domain::content::Needs;
 use crate::domain::manifest::{DatabaseRecord, Owners};
@@ -28,8 +28,10 @@ struct Inside {
     owners: Owners,
 }
 
-/// What the client programs say of themselves. `psql` runs nothing but these words; `pg_dump` is the one beside it.
-const CLIENTS: &str = "\\echo :VERSION_NAME\n\\! pg_dump --version\n";
+/// What the client programs say of themselves. `psql` runs nothing but these words; `pg_dump` is the one beside it. Whether it
+/// was built with zstd only shows when it is used: it refuses before it connects, which is to fail here in any case.
+const CLIENTS: &str = "\\echo :VERSION_NAME\n\\! pg_dump --version\n\
+                       \\! pg_dump --no-password --compress=zstd:1 --host=/nonexistent 2>&1 | grep -c 'connection to server'\n";
 
 impl Postgres {
     pub(super) async fn readiness(&self) -> Result<Ready<()>, Error> {
@@ -50,7 +52,9 @@ impl Postgres {
             return Ok(Ready::Recovering);
         }
         let facts = answers.facts()?;
-        Ok(Ready::Yes((self.with_clients(server, clients).await?, facts)))
+        let settling = facts.is_none() && server.age_seconds < SETTLING_SECONDS;
+        let found = (self.with_clients(server, clients).await?, facts);
+        Ok(if settling { Ready::Settling(found) } else { Ready::Yes(found) })
     }
 
     pub(super) async fn probe_server(&self) -> Result<Server, Error> {
@@ -62,7 +66,10 @@ impl Postgres {
     }
 
     async fn with_clients(&self, mut server: Server, clients: &str) -> Result<Server, Error> {
-        let (psql, dump) = clients.split_once('\n').unwrap_or((clients, ""));
+        let mut lines = clients.lines();
+        let (psql, dump) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        // Whatever else stands there is no yes.
+        self.packs.get_or_init(|| lines.next().is_some_and(|count| count.trim() == "1"));
         let asked;
         let dump = if dump.trim().is_empty() {
             // Why it said nothing is for the runner to tell.
@@ -163,9 +170,9 @@ mod tests {
     #[test]
     fn what_the_clients_say_comes_before_the_first_answer() {
         let text =
-            "17.11 (Debian 17.11-0+deb13u1)\npg_dump (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)\n{\"a\" : 1}\nnull\n";
+            "17.11 (Debian 17.11-0+deb13u1)\npg_dump (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)\n1\n{\"a\" : 1}\nnull\n";
         let (clients, json) = split_clients(text);
-        assert!(clients.starts_with("17.11") && clients.ends_with("deb13u1)"), "{clients}");
+        assert!(clients.starts_with("17.11") && clients.ends_with("\n1"), "{clients}");
         let mut answers = Answers::new(json);
         assert_eq!(answers.next::<serde_json::Value>().unwrap(), json!({ "a": 1 }));
         assert_eq!(answers.facts().unwrap(), None);
