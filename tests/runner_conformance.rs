@@ -112,7 +112,7 @@ fn processes_of_container() -> String {
 }
 
 fn program(argv: &[&str]) -> Program {
-    Program { argv: argv.iter().map(|word| (*word).to_owned()).collect(), env: Vec::new(), bulk: false }
+    Program { argv: argv.iter().map(|word| (*word).to_owned()).collect(), ..Program::default() }
 }
 
 /// A number that no other process has among its words.
@@ -520,7 +520,7 @@ mod exec_lane {
     }
 
     async fn ours(runner: DockerRunner, size: usize, input: Input) -> usize {
-        let program = Program { argv: writer(size), env: Vec::new(), bulk: false };
+        let program = Program { argv: writer(size), ..Program::default() };
         let mut running = runner.start(&program, input).await.unwrap();
         sleep(PAUSE).await;
         let mut got = 0;

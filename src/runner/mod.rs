@@ -45,6 +45,9 @@ pub struct Program {
     pub env: Vec<(String, String)>,
     /// Whether much goes in ([`Input::Stream`]) or else comes out: a runner that has a faster way for that takes it.
     pub bulk: bool,
+    /// Words that, behind `argv`, make it write the same output as zstd frames; none where it cannot. For a runner whose way
+    /// is dearer by the byte than packing and unpacking: it unpacks what it hands on.
+    pub zstd: Vec<String>,
 }
 
 /// What a program reads.

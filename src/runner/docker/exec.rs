@@ -89,6 +89,8 @@ impl Run {
         let nonce = new_nonce()?;
         let told = told(&input).map(str::to_owned);
         let (script, outlet) = match (&input, &told) {
+            // It writes large pieces then: nothing to gather.
+            (Input::None, _) if program.bulk && !program.zstd.is_empty() => (wrapper::PLAIN, Outlet::packed()),
             (Input::None, _) if program.bulk => (wrapper::BULK, Outlet::blocks()),
             (Input::None, _) => (wrapper::PLAIN, Outlet::AtOnce),
             (_, Some(_)) => (wrapper::TOLD, Outlet::AtOnce),
@@ -98,7 +100,10 @@ impl Run {
             Some(_) => (Input::None, false),
             None => (input, script == wrapper::FED),
         };
-        let (cmd, mut env) = command(script, &nonce, &[], program);
+        let (mut cmd, mut env) = command(script, &nonce, &[], program);
+        if outlet.unpacks() {
+            cmd.extend(program.zstd.iter().cloned());
+        }
         env.extend(told.map(|text| format!("{}={text}", wrapper::TOLD_INPUT.0)));
 
         let attach = async |cmd, env| attach(engine, container, cmd, env).await;
@@ -379,7 +384,8 @@ async fn read(
         outlet.put(piece, driver, program).await?;
         if let Some(code) = sentinel.exit_code() {
             outlet.flush(driver).await?;
-            return Ok(code);
+            // What a program that failed left is not looked at.
+            return if code == 0 && outlet.is_cut() { Err(lost_tail(program, driver)) } else { Ok(code) };
         }
         let patience = if outlet.holds() { PAUSE } else { engine.timeout() };
         let Ok(frame) = timeout(patience, output.next()).await else {
