@@ -140,10 +140,8 @@ fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Resu
 
 /// Steps 2 to 9: from the first byte to the manifest.
 async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings), Error> {
-    let (draft, dumped) = dump(context, start).await?;
-    // Not beside the dump: `pg_dumpall` begins with a shell of its own (`pg_dump -V`), and one that is orphaned by a run that
-    // is killed at that moment looks like a crashed backend to a postmaster that is PID 1.
-    let roles = dump_roles(context, start).await;
+    let (dumped, roles) = tokio::join!(dump(context, start), dump_roles(context, start));
+    let (draft, dumped) = dumped?;
     context.check_cancelled()?;
     put_intent(context, start, Some(dumped.stored.clone()))?;
     hit("backup.6").await;

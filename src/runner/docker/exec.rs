@@ -224,7 +224,7 @@ impl Run {
         loop {
             match exit_code_now(&self.engine, &self.main.id).await {
                 Ok(Some(code)) => return Ok(code),
-                Ok(None) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                Ok(None) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(10)).await,
                 Ok(None) => return Err(Error::ExitCodeUnknown { program: self.program.clone() }),
                 Err(error) => return Err(error.about(&self.container.name).into()),
             }

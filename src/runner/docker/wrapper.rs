@@ -12,8 +12,8 @@
 //! - **The program is reaped by the wrapper, always.** In the official images PID 1 is the postmaster, and to
 //!   postmasters up to 17 an adopted child that dies by a signal is a crashed backend: they restart the whole
 //!   database (tried on 17). So only the program itself is ever signalled, never its group, and its parent
-//!   outlives it. What a program started by itself is left to end by its closed pipes; `pg_dump` and `psql`
-//!   start nothing.
+//!   outlives it. What a program started by itself is left to end by its closed pipes: `pg_dumpall`
+//!   begins with a shell of its own (`pg_dump -V`), which must get an error from its pipe then, not SIGPIPE.
 //!
 //! # The shapes
 //!
@@ -27,10 +27,11 @@
 //! opened is the FIFO that was made is proven by the nonce, which goes through it before anything else. Of an input it keeps
 //! a writing end of its own until it is told that the input has ended: a client that is killed is not an end of input.
 
-/// Runs as the child that becomes the program, so `$$` is the program's and `$PPID` the wrapper's id.
+/// Runs as the child that becomes the program, so `$$` is the program's and `$PPID` the wrapper's id. A pipe that is closed is
+/// an error to it, not a signal: what it started by itself may outlive it, and must not die by one then.
 macro_rules! launch {
     () => {
-        r#"sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@"' amarre "$n" "$@""#
+        r#"sh -c 'trap "" PIPE; printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@"' amarre "$n" "$@""#
     };
 }
 
@@ -44,19 +45,28 @@ while kill -0 "$p" && [ "$i" -lt 50 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
     };
 }
 
-/// `amarre NONCE PROGRAM…`, no input. Once the program is reaped nobody watches any more: its id may be another's.
+/// Ends the program `$p` when the client goes without a farewell; reaps it, and then nobody watches any more: its id may be
+/// another's. Prints the sentinel.
+macro_rules! watched {
+    () => {
+        concat!(
+            "( read -r a <&3; [ \"$a\" = end ] && exit 0\n",
+            end!(),
+            r#"exit 0 ) >/dev/null 2>&1 & w=$!
+wait "$p" 2>/dev/null; r=$?
+{ kill "$w"; wait "$w"; } 2>/dev/null
+printf '%s %03d\n' "$n" "$r""#
+        )
+    };
+}
+
+/// `amarre NONCE PROGRAM…`, no input.
 pub const PLAIN: &str = concat!(
     "n=$1; shift; exec 3<&0 </dev/null\n",
     launch!(),
-    " 3<&- & p=$!
-( read -r a <&3; [ \"$a\" = end ] && exit 0
-",
-    end!(),
-    r#"exit 0 ) >/dev/null 2>&1 & w=$!
-wait "$p" 2>/dev/null; r=$?
-{ kill "$w"; wait "$w"; } 2>/dev/null
-printf '%s %03d\n' "$n" "$r"
-read -r a <&3; exit 0"#
+    " 3<&- & p=$!\n",
+    watched!(),
+    "\nread -r a <&3; exit 0"
 );
 
 /// The same with a little input, in `AMARRE_INPUT`, so that the standard input stays the switch and no guard is needed: each
@@ -68,13 +78,9 @@ printf '%s' "$i" | { exec 4<&0 </dev/null
     launch!(),
     r#" <&4 3<&- 4<&- & p=$!
 exec 4<&-
-( read -r a <&3; [ "$a" = end ] && exit 0
 "#,
-    end!(),
-    r#"exit 0 ) >/dev/null 2>&1 & w=$!
-wait "$p" 2>/dev/null; r=$?
-{ kill "$w"; wait "$w"; } 2>/dev/null
-printf '%s %03d\n' "$n" "$r"; }
+    watched!(),
+    r#"; }
 read -r a <&3; exit 0"#
 );
 
@@ -94,13 +100,9 @@ gather() { trap '' PIPE; exec dd ibs=65536 obs=262144 2>/dev/null; }
 command -v dd >/dev/null 2>&1 || gather() { exec cat; }
 { sh -c 'printf "%s %s %s\n" "$1" "$$" "$2" >&4; shift 2; exec "$@" 4>&-' amarre "$n" "$$" "$@" 3<&- & p=$!
 exec 4>&-; trap '' PIPE
-( read -r a <&3; [ "$a" = end ] && exit 0
 "#,
-    end!(),
-    r#"exit 0 ) >/dev/null 2>&1 & w=$!
-wait "$p" 2>/dev/null; r=$?
-{ kill "$w"; wait "$w"; } 2>/dev/null
-printf '%s %03d\n' "$n" "$r"
+    watched!(),
+    r#"
 } | ( exec 3<&- 4>&-; gather )
 read -r a <&3; exit 0"#
 );
@@ -152,13 +154,9 @@ pub const LANE_OUT: &str = concat!(
 exec 4>"$f"; printf '%s\n' "$n" >&4; met
 sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" >&4 4>&-' amarre "$n" "$@" 3<&- & p=$!
 exec 4>&-
-( read -r a <&3; [ "$a" = end ] && exit 0
 "#,
-    end!(),
-    r#"exit 0 ) >/dev/null 2>&1 & w=$!
-wait "$p" 2>/dev/null; r=$?
-{ kill "$w"; wait "$w"; } 2>/dev/null
-printf '%s %03d\n' "$n" "$r"
+    watched!(),
+    r#"
 read -r a <&3; exit 0"#
 );
 
