@@ -1,246 +1,25 @@
-//! An engine that fails on command: HTTP over a Unix socket, one scripted answer for each endpoint.
+//! How the engine fails a run, by an engine that fails on command (`lane_faults` has the same over the fast lane).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
 
-use std::collections::HashMap;
+#[path = "common/engine.rs"]
+mod engine;
+
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 use std::time::Duration;
 
 use amarre::error::Explain as _;
 use amarre::runner::docker::{Candidate, DockerRunner, Engine, EngineError, Project, Target, Wanted, choose};
 use amarre::runner::{Error, Input, Program, Runner as _};
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
-const VERSION: &str = "GET /version";
-const LIST: &str = "GET /containers/json";
-const INSPECT: &str = "GET /containers/{id}/json";
-const CREATE: &str = "POST /containers/{id}/exec";
-const START: &str = "POST /exec/{id}/start";
-const EXEC: &str = "GET /exec/{id}/json";
-const ID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
-
-/// Pieces of a stream, each with the pause before it, made from the nonce.
-type Paced = fn(&str) -> Vec<(Duration, Vec<u8>)>;
-
-/// What the engine does when asked.
-#[derive(Clone)]
-enum Answer {
-    /// Status and body.
-    Says(u16, String),
-    /// These bytes after the upgrade, made from the nonce; then, if so, waits for the client's farewell; then closes.
-    Streams(fn(&str) -> Vec<u8>, bool),
-    /// The same, each piece after a pause.
-    Slowly(Paced, bool),
-    /// One after the other, the last one for ever.
-    InTurn(Vec<Answer>),
-    /// Never answers.
-    Sleeps,
-}
-
-use Answer::{InTurn, Says, Sleeps, Slowly, Streams};
-
-struct Scripted {
-    directory: TempDir,
-    asked: Arc<Mutex<Vec<String>>>,
-    /// Of execs that were made.
-    bodies: Arc<Mutex<Vec<String>>>,
-}
-
-impl Scripted {
-    /// A good engine, but for `changes`.
-    fn new(changes: &[(&'static str, Answer)]) -> Self {
-        let mut script = HashMap::from([
-            (
-                VERSION,
-                Says(200, json!({"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}).to_string()),
-            ),
-            (LIST, Says(200, json!([listed("db", "shop", "db")]).to_string())),
-            (INSPECT, Says(200, inspected().to_string())),
-            (CREATE, Says(201, json!({"Id": "e0"}).to_string())),
-            (START, Streams(|nonce| good(nonce, b"rows\n", 0), true)),
-            (EXEC, Says(200, json!({"Running": false, "ExitCode": 0}).to_string())),
-        ]);
-        script.extend(changes.iter().cloned());
-        let directory = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(directory.path().join("docker.sock")).unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let bodies = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(serve(listener, Arc::new(Mutex::new(script)), Arc::clone(&asked), Arc::clone(&bodies)));
-        Self { directory, asked, bodies }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("docker.sock")
-    }
-
-    async fn connect(&self) -> Result<Engine, EngineError> {
-        Engine::connect(Some(&format!("unix://{}", self.path().display())), Duration::from_secs(2)).await
-    }
-
-    async fn find(&self) -> Result<DockerRunner, EngineError> {
-        let engine = self.connect().await?;
-        let container = engine.find(&Target::Container("db".to_owned())).await?;
-        Ok(DockerRunner::new(engine, container))
-    }
-
-    /// Runs a program to its end.
-    async fn run(&self) -> Result<Vec<u8>, Error> {
-        self.run_with(false, Input::None).await
-    }
-
-    /// The same with much output.
-    async fn run_bulk(&self) -> Result<Vec<u8>, Error> {
-        self.run_with(true, Input::None).await
-    }
-
-    async fn run_with(&self, bulk: bool, input: Input) -> Result<Vec<u8>, Error> {
-        let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk };
-        let running = self.find().await?.start(&program, input).await?;
-        running.collect(4 * 1024 * 1024).await.map(|collected| collected.stdout)
-    }
-
-    fn count(&self, wanted: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|line| endpoint(line) == wanted).count()
-    }
-}
-
-type Script = Arc<Mutex<HashMap<&'static str, Answer>>>;
-
-type Heard = Arc<Mutex<Vec<String>>>;
-
-async fn serve(listener: UnixListener, script: Script, asked: Heard, bodies: Heard) {
-    let nonce = Arc::new(Mutex::new(String::new()));
-    while let Ok((connection, _)) = listener.accept().await {
-        tokio::spawn(answer(
-            connection,
-            Arc::clone(&script),
-            Arc::clone(&asked),
-            Arc::clone(&bodies),
-            Arc::clone(&nonce),
-        ));
-    }
-}
-
-async fn answer(
-    mut connection: UnixStream,
-    script: Script,
-    asked: Heard,
-    bodies: Heard,
-    nonce: Arc<Mutex<String>>,
-) -> Option<()> {
-    let (line, body) = read_request(&mut connection).await?;
-    asked.lock().unwrap().push(line.clone());
-    let endpoint = endpoint(&line);
-    if endpoint == CREATE {
-        bodies.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        *nonce.lock().unwrap() = body["Cmd"][4].as_str().unwrap_or_default().to_owned();
-    }
-    let nonce = nonce.lock().unwrap().clone();
-    match next_answer(&script, endpoint) {
-        Says(status, text) => {
-            let head = format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                text.len()
-            );
-            connection.write_all((head + &text).as_bytes()).await.ok()
-        }
-        Streams(bytes, wait) => stream(connection, vec![(Duration::ZERO, bytes(&nonce))], wait).await,
-        Slowly(pieces, wait) => stream(connection, pieces(&nonce), wait).await,
-        Sleeps => std::future::pending().await,
-        InTurn(_) => None,
-    }
-}
-
-async fn stream(mut connection: UnixStream, pieces: Vec<(Duration, Vec<u8>)>, wait: bool) -> Option<()> {
-    let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
-    connection.write_all(head.as_bytes()).await.ok()?;
-    for (pause, bytes) in pieces {
-        tokio::time::sleep(pause).await;
-        connection.write_all(&bytes).await.ok()?;
-    }
-    if wait {
-        let _ = connection.read(&mut [0; 64]).await;
-    }
-    connection.shutdown().await.ok()
-}
-
-fn next_answer(script: &Script, endpoint: &'static str) -> Answer {
-    match script.lock().unwrap().get_mut(endpoint) {
-        Some(InTurn(answers)) if answers.len() > 1 => answers.remove(0),
-        Some(InTurn(answers)) => answers[0].clone(),
-        Some(answer) => answer.clone(),
-        None => Says(404, json!({"message": "page not found"}).to_string()),
-    }
-}
-
-async fn read_request(connection: &mut UnixStream) -> Option<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if connection.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
-    while bytes.len() < end + length.unwrap_or(0) {
-        connection.read_buf(&mut bytes).await.ok()?;
-    }
-    let line = String::from_utf8_lossy(&bytes[..end]).lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
-    Some((line, bytes.split_off(end)))
-}
-
-fn endpoint(line: &str) -> &'static str {
-    let (method, path) = line.split_once(' ').unwrap();
-    let path = path.split('?').next().unwrap();
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && !part.starts_with("v1.")).collect();
-    match (method, parts.as_slice()) {
-        ("GET", ["version"]) => VERSION,
-        ("GET", ["containers", "json"]) => LIST,
-        ("GET", ["containers", _, "json"]) => INSPECT,
-        ("POST", ["containers", _, "exec"]) => CREATE,
-        ("POST", ["exec", _, "start"]) => START,
-        ("GET", ["exec", _, "json"]) => EXEC,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn frame(kind: u8, bytes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-    [&[kind, 0, 0, 0], &length[..], bytes].concat()
-}
-
-fn header(nonce: &str) -> Vec<u8> {
-    frame(1, format!("{nonce} 12 7\n").as_bytes())
-}
-
-fn good(nonce: &str, output: &[u8], code: i32) -> Vec<u8> {
-    let sentinel = format!("{nonce} {code:03}\n");
-    [header(nonce), frame(1, output), frame(1, sentinel.as_bytes())].concat()
-}
-
-fn listed(name: &str, project: &str, service: &str) -> serde_json::Value {
-    json!({"Id": ID, "Names": [format!("/{name}")], "State": "running", "Labels": {
-        "com.docker.compose.project": project, "com.docker.compose.service": service}})
-}
-
-fn inspected() -> serde_json::Value {
-    json!({"Id": ID, "Name": "/db", "State": {"Status": "running", "Health": {"Status": "healthy"}},
-        "Config": {"Image": "postgres:16-alpine", "Labels": {"com.docker.compose.project": "shop"}}})
-}
-
-fn refusal(status: u16, message: &str) -> Answer {
-    Says(status, json!({"message": message}).to_string())
-}
+use engine::{
+    CREATE, EXEC, ID, INSPECT, InTurn, LIST, Paced, SILENT, START, Says, Scripted, Sleeps, Slowly, Streams, VERSION,
+    endpoint, frame, good, header, listed, refusal, state,
+};
 
 #[tokio::test]
 async fn the_scripted_engine_is_good_when_nothing_is_changed() {
@@ -591,15 +370,6 @@ async fn fault_19_the_sentinels_exit_code_counts() {
 }
 
 const SECONDS_3: Duration = Duration::from_secs(3);
-
-fn state(status: &str) -> Answer {
-    let mut about = inspected();
-    about["State"]["Status"] = json!(status);
-    Says(200, about.to_string())
-}
-
-/// The wrapper's first line and nothing more, for as long as the client stays.
-const SILENT: Answer = Streams(header, true);
 
 #[tokio::test]
 async fn fault_14_a_container_paused_in_a_run_ends_it() {

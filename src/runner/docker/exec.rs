@@ -134,10 +134,11 @@ impl Run {
         program: &Program,
         fed: bool,
         driver: &Driver,
-        (fifo, places): (&Fifo, &[String]),
+        (fifo, places): (Fifo, &[String]),
     ) -> Result<Result<Self, NoLane>, Error> {
         let nonce = new_nonce()?;
-        let end = End::open(fifo, fed, &nonce).map_err(|error| lane_failed(fifo, error.to_string()))?;
+        let path = fifo.shown();
+        let end = End::open(&fifo, fed, &nonce).map_err(|error| lane_failed(&path, error.to_string()))?;
         let (script, outlet) =
             if fed { (wrapper::LANE_IN, Outlet::AtOnce) } else { (wrapper::LANE_OUT, Outlet::Nowhere) };
         let place: Vec<&str> =
@@ -145,13 +146,15 @@ impl Run {
         let (cmd, env) = command(script, &nonce, &place, program);
         let mut main = attach(engine, container, cmd, env).await?;
         let header = read_header(engine, container, &nonce, &mut main, driver).await;
-        let (pids, early) = match header.map_err(|error| nobody_came(fifo, error))? {
+        let (pids, early) = match header.map_err(|error| nobody_came(&path, error))? {
             Ok(read) => read,
             Err(why) => return Ok(Err(why)),
         };
         let program = program.argv.first().cloned().unwrap_or_default();
         let (engine, container) = (engine.clone(), container.clone());
-        let lane = Some(OnLane { end, fifo: fifo.path().to_string_lossy().into_owned() });
+        // Both sides have it open, or never will: what keeps it open here would let a writer wait whom nobody reads.
+        drop(fifo);
+        let lane = Some(OnLane { end, fifo: path.clone() });
         let mut run = Self { engine, container, program, nonce, pids, main, guard: None, early, outlet, lane };
         let met = match &mut run.lane {
             Some(lane) => lane.end.is_met(&run.nonce),
@@ -159,7 +162,7 @@ impl Run {
         };
         if !met {
             run.end(true).await;
-            return Err(foreign(fifo));
+            return Err(foreign(&path));
         }
         Ok(Ok(run))
     }
@@ -532,7 +535,7 @@ pub(super) async fn give_group(
 }
 
 /// An engine that let the wrapper's first line come is not silent: then the wrapper waits at the FIFO.
-fn nobody_came(fifo: &Fifo, error: Error) -> Error {
+fn nobody_came(fifo: &str, error: Error) -> Error {
     match error {
         Error::Engine(EngineError::Silent { seconds, .. }) => {
             lane_failed(fifo, t!("runner.lane.nobody_came", seconds = seconds).into_owned())
@@ -542,12 +545,12 @@ fn nobody_came(fifo: &Fifo, error: Error) -> Error {
 }
 
 /// Somebody put another thing under the name of `fifo`.
-pub(super) fn foreign(fifo: &Fifo) -> Error {
+pub(super) fn foreign(fifo: &str) -> Error {
     lane_failed(fifo, t!("runner.lane.foreign").into_owned())
 }
 
-fn lane_failed(fifo: &Fifo, cause: String) -> Error {
-    Error::Lane { fifo: fifo.path().to_string_lossy().into_owned(), cause }
+fn lane_failed(fifo: &str, cause: String) -> Error {
+    Error::Lane { fifo: fifo.to_owned(), cause }
 }
 
 fn new_nonce() -> Result<Nonce, EngineError> {

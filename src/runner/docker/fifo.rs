@@ -67,9 +67,9 @@ impl Fifo {
         &self.name
     }
 
-    /// Its path at our side.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Its path at our side, for messages.
+    pub(super) fn shown(&self) -> String {
+        self.path.to_string_lossy().into_owned()
     }
 
     /// Puts `line` into the pipe, which must be empty.
@@ -184,7 +184,7 @@ mod tests {
     async fn bytes_pass_and_the_name_is_gone_before() {
         let dir = dir();
         let fifo = Fifo::make(dir.path(), 0o620).unwrap();
-        assert_eq!(fs::metadata(fifo.path()).unwrap().mode() & 0o7777, 0o620);
+        assert_eq!(fs::metadata(&fifo.path).unwrap().mode() & 0o7777, 0o620);
         let (mut writer, mut reader) = (fifo.writer().unwrap(), fifo.reader().unwrap());
         drop(fifo);
         assert_eq!(names(dir.path()), 0);
@@ -205,7 +205,7 @@ mod tests {
         ];
         for take in takes {
             let fifo = Fifo::make(dir.path(), 0o620).unwrap();
-            let path = fifo.path().to_owned();
+            let path = fifo.path.clone();
             fs::remove_file(&path).unwrap();
             take(&path);
             assert!(fifo.reader().is_err());

@@ -118,8 +118,9 @@ impl DockerRunner {
                 lane.bar(NoFastLane::Refused { dir, container, group });
                 break;
             }
+            let path = fifo.shown();
             let (running, driver) = super::channel(QUEUE, "fifo");
-            match exec::Run::start_by(&self.engine, &self.container, program, fed, &driver, (&fifo, &places)).await? {
+            match exec::Run::start_by(&self.engine, &self.container, program, fed, &driver, (fifo, &places)).await? {
                 Ok(run) => return Ok(Some((running, run, driver))),
                 Err(NoLane::Refused(needed)) if group.is_none() => lane.set_group(needed),
                 Err(NoLane::Refused(group)) => {
@@ -128,7 +129,7 @@ impl DockerRunner {
                 Err(NoLane::Absent) => {
                     lane.bar(NoFastLane::NotShared { dir: dir.clone(), container: container.clone() })
                 }
-                Err(NoLane::Foreign) => return Err(exec::foreign(&fifo)),
+                Err(NoLane::Foreign) => return Err(exec::foreign(&path)),
             }
         }
         Ok(None)
