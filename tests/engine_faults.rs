@@ -44,7 +44,7 @@ async fn an_engine_behind_a_tcp_address_works_the_same() {
     });
     let engine = Engine::connect(Some(&address), Duration::from_secs(2)).await.unwrap();
     let container = engine.find(&Target::Container("db".to_owned())).await.unwrap();
-    let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk: false };
+    let program = Program { argv: vec!["pg_dump".to_owned()], ..Program::default() };
     let running = DockerRunner::new(engine, container).start(&program, Input::None).await.unwrap();
     assert_eq!(running.collect(1000).await.unwrap().stdout, b"rows\n");
     assert!(scripted.asked.lock().unwrap().last().unwrap().contains(" /v1.41/"));
@@ -480,7 +480,7 @@ async fn fault_18_a_proxy_that_keeps_the_stream_open_is_not_waited_for() {
 async fn fault_20_a_reader_that_goes_closes_the_connection() {
     let endless: fn(&str) -> Vec<u8> = |nonce| [header(nonce), frame(1, &vec![b'x'; 30_000_000])].concat();
     let scripted = Scripted::new(&[(START, InTurn(vec![Streams(endless, false), Streams(|_| Vec::new(), false)]))]);
-    let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk: true };
+    let program = Program { argv: vec!["pg_dump".to_owned()], bulk: true, ..Program::default() };
     let running = scripted.find().await.unwrap().start(&program, Input::None).await.unwrap();
     drop(running);
     // The program is seen to afterwards by an exec of its own: only once the first connection is closed.

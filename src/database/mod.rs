@@ -30,9 +30,6 @@ pub trait Database: Send + Sync {
     /// Name of the database that is backed up.
     fn name(&self) -> &str;
 
-    /// Where its client programs run, and by which lane their bytes travel (for manifests and messages).
-    fn lane(&self) -> (&'static str, String);
-
     /// Waits until the server answers and is not recovering.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod read;
 mod scan;
 mod stage;
 mod statement;
+mod threads;
 mod toc;
 mod token;
 mod unpack;
@@ -33,9 +34,9 @@ pub use progress::Progress;
 pub use prove::Echo;
 pub use read::{Chunks, Proof, check_size, chunks, prove};
 pub use scan::{End, FOREIGN_LIMIT, Foreign, SKIP_LIMIT, Scan, Why};
-pub use stage::{Clocks, Hand};
+pub use stage::Clocks;
 pub use unpack::Format;
-pub use write::{DumpWriter, Options, Written, default_workers};
+pub use write::{DumpWriter, Options, Written};
 
 #[cfg(test)]
 mod codec_tests;

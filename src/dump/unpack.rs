@@ -6,7 +6,6 @@
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 
 use crate::domain::manifest::Measure;
 use crate::dump::decode::{Coding, Decoder};
@@ -16,11 +15,10 @@ use crate::dump::gunzip::{Gunzip, Source};
 use crate::dump::gzip;
 use crate::dump::progress::Progress;
 use crate::dump::stage::{Clocks, Hand};
+use crate::dump::threads::{MAX_WORKERS, spawn};
 use crate::dump::unzstd::Unzstd;
 use crate::dump::zstd::{self, Next};
 
-/// The most workers that are started: each holds up to 6 MiB.
-const MAX_WORKERS: usize = 6;
 /// The most that a member with a length of ours may unpack to, on the slow way.
 const MOST: usize = 8 * BLOCK;
 
@@ -179,11 +177,6 @@ impl Unpacker {
     pub fn stored(&self) -> Result<Measure, Error> {
         self.stored.recv().map_err(|_| Error::Stopped)
     }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    let handle = thread::Builder::new().name(name.to_owned()).spawn(work);
-    handle.map(drop).map_err(|source| Error::Threads { source })
 }
 
 struct Worker {

@@ -22,7 +22,6 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::compression::Compression;
 use crate::domain::manifest::Measure;
-use crate::domain::timings::Timings;
 use crate::dump::decode::Coding;
 use crate::dump::encode::{BLOCK, Encoder, Ending};
 use crate::dump::error::Error;
@@ -32,11 +31,10 @@ use crate::dump::progress::Progress;
 use crate::dump::prove::{self, Block, Echo, Expected};
 use crate::dump::scan::Scan;
 use crate::dump::stage::{Clocks, Hand, StageClock};
+use crate::dump::threads::{MAX_WORKERS, spawn};
 
 /// Pieces that wait for the inspector.
 const QUEUE: usize = 4;
-/// The most workers that are started: each holds up to 6 MiB.
-const MAX_WORKERS: usize = 6;
 
 /// How to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +48,9 @@ pub struct Options {
 impl Default for Options {
     /// A worker for each processor, at most four.
     fn default() -> Self {
-        Self { workers: default_workers(), compression: Compression::default() }
+        let workers = thread::available_parallelism().map_or(2, |n| n.get().min(4));
+        Self { workers, compression: Compression::default() }
     }
-}
-
-/// A thread for each processor, at most four.
-#[must_use]
-pub fn default_workers() -> usize {
-    thread::available_parallelism().map_or(2, |n| n.get().min(4))
 }
 
 /// What was written.
@@ -225,23 +218,12 @@ impl<W: Write + Send + 'static> DumpWriter<W> {
         self.clocks.clone()
     }
 
-    /// What the stages have done so far.
-    #[must_use]
-    pub fn timings(&self) -> Timings {
-        self.clocks.read()
-    }
-
     async fn failure(&mut self) -> Error {
         match (&mut self.result).await {
             Ok(Err(error)) => error,
             Ok(Ok(_)) | Err(_) => Error::Stopped,
         }
     }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    let handle = thread::Builder::new().name(name.to_owned()).spawn(work);
-    handle.map(drop).map_err(|source| Error::Threads { source })
 }
 
 /// Inspects and hashes the SQL, and cuts it into blocks.

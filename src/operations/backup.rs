@@ -109,7 +109,9 @@ async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start,
 /// so does an upgrade at night. Then the same backup is worth one more try.
 async fn was_restarted(context: &Context, start: &Start, error: &Error) -> bool {
     // What the server says of itself and of us has a name of its own; a connection that was cut has not.
-    if !matches!(error, Error::Database(crate::database::Error::Statement { .. })) || context.wait_ready().await.is_err() {
+    if !matches!(error, Error::Database(crate::database::Error::Statement { .. }))
+        || context.wait_ready().await.is_err()
+    {
         return false;
     }
     context.database.server().await.is_ok_and(|now| now.started != start.server.started)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use super::{Error, Input, Place, Program, Runner, Running};
+use super::{Error, Input, Program, Runner, Running};
 
 type Found = Pin<Box<dyn Future<Output = Result<Arc<dyn Runner>, Error>> + Send>>;
 
@@ -33,12 +33,5 @@ impl Late {
 impl Runner for Late {
     async fn start(&self, program: &Program, input: Input) -> Result<Running, Error> {
         self.found.get_or_try_init(|| (self.find)()).await?.start(program, input).await
-    }
-
-    fn place(&self) -> Place {
-        match self.found.get() {
-            Some(runner) => runner.place(),
-            None => Place { lane: "none", description: String::new() },
-        }
     }
 }

@@ -12,10 +12,13 @@
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rust_i18n::t;
@@ -23,7 +26,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Driver, Error, Feed, Input, Item, Place, Program, Runner, Running};
+use super::pipe::{self, Stop};
+use super::{Driver, Error, Feed, Input, Item, Program, Runner, Running};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -61,12 +65,8 @@ impl Runner for LocalRunner {
             .spawn()
             .map_err(|error| not_started(&name, &error))?;
         let (running, driver) = super::channel(QUEUE, "local");
-        tokio::spawn(drive(child, name, driver, input));
+        tokio::spawn(drive(child, name, program.bulk, driver, input));
         Ok(running)
-    }
-
-    fn place(&self) -> Place {
-        Place { lane: "local", description: here() }
     }
 }
 
@@ -83,7 +83,7 @@ fn not_started(name: &str, error: &std::io::Error) -> Error {
     }
 }
 
-async fn drive(mut child: Child, name: String, driver: Driver, input: Input) {
+async fn drive(mut child: Child, name: String, bulk: bool, driver: Driver, input: Input) {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let cancel = driver.cancel.clone();
     let mut stdin = child.stdin.take();
@@ -91,7 +91,7 @@ async fn drive(mut child: Child, name: String, driver: Driver, input: Input) {
         biased;
         () = cancel.cancelled() => Err(Error::Aborted),
         error = feed(&mut stdin, input) => Err(error),
-        outcome = read(&mut child, &driver, &name) => outcome,
+        outcome = read(&mut child, bulk, &driver, &name) => outcome,
     };
     let verdict = match outcome {
         Ok(status) => judge(status, &name, &driver),
@@ -112,10 +112,18 @@ async fn drive(mut child: Child, name: String, driver: Driver, input: Input) {
 }
 
 /// Reads both outputs to their end, then asks for the exit code.
-async fn read(child: &mut Child, driver: &Driver, name: &str) -> Result<ExitStatus, Error> {
+async fn read(child: &mut Child, bulk: bool, driver: &Driver, name: &str) -> Result<ExitStatus, Error> {
     let failed = |error: std::io::Error| Error::Io { program: name.to_owned(), cause: error.to_string() };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut outputs = std::pin::pin!(async { tokio::join!(forward(stdout, driver), keep_tail(stderr, driver)).0 });
+    let told = Arc::new(AtomicBool::new(false));
+    let stdout = async {
+        match stdout {
+            Some(stdout) if bulk => forward_blocks(stdout, driver, &told).await,
+            Some(stdout) => forward(stdout, driver).await,
+            None => Ok(()),
+        }
+    };
+    let mut outputs = std::pin::pin!(async { tokio::join!(stdout, keep_tail(stderr, driver)).0 });
     tokio::select! {
         read = &mut outputs => {
             read.map_err(failed)?;
@@ -123,6 +131,7 @@ async fn read(child: &mut Child, driver: &Driver, name: &str) -> Result<ExitStat
         }
         status = child.wait() => {
             let status = status.map_err(failed)?;
+            told.store(true, Ordering::Relaxed);
             // What it wrote is still in the pipe; how long that takes is for the reader to say.
             outputs.await.map_err(failed)?;
             Ok(status)
@@ -130,8 +139,21 @@ async fn read(child: &mut Child, driver: &Driver, name: &str) -> Result<ExitStat
     }
 }
 
-async fn forward(stdout: Option<ChildStdout>, driver: &Driver) -> std::io::Result<()> {
-    let Some(mut stdout) = stdout else { return Ok(()) };
+async fn forward_blocks(stdout: ChildStdout, driver: &Driver, told: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let file = std::fs::File::from(stdout.into_owned_fd()?);
+    // The owned end blocks again.
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    pipe::enlarge(&file);
+    match pipe::read(file, driver, told).await {
+        Ok(()) => Ok(()),
+        // The reader is gone, and the cancellation is on its way.
+        Err(Stop::Unwanted) => std::future::pending().await,
+        Err(Stop::NoEnd) => Err(ErrorKind::TimedOut.into()),
+        Err(Stop::Io(error)) => Err(error),
+    }
+}
+
+async fn forward(mut stdout: ChildStdout, driver: &Driver) -> std::io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(PIECE);

@@ -31,6 +31,7 @@ use crate::error::{Exit, Explain};
 pub mod docker;
 pub mod late;
 pub mod local;
+mod pipe;
 pub mod pool;
 
 /// How many bytes of standard error are kept: the last ones.
@@ -71,15 +72,6 @@ pub enum Feed {
     End,
 }
 
-/// Where the programs of a runner run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// `exec` or `local`: the way of what is not bulk; that of a run is [`Running::lane`].
-    pub lane: &'static str,
-    /// For people: `container hub-chantier-db-1 (3f2a…)`, `this machine`.
-    pub description: String,
-}
-
 /// Runs client programs beside the database. See the contract above.
 #[async_trait]
 pub trait Runner: Send + Sync {
@@ -88,9 +80,6 @@ pub trait Runner: Send + Sync {
     /// # Errors
     /// [`Error`]: the place is gone, the program is missing, the engine refuses.
     async fn start(&self, program: &Program, input: Input) -> Result<Running, Error>;
-
-    /// Where programs run.
-    fn place(&self) -> Place;
 }
 
 /// A started program. End of [`Running::next`] means exit code 0.

@@ -161,7 +161,7 @@ impl Scripted {
     }
 
     pub async fn run_with(&self, bulk: bool, input: Input) -> Result<Vec<u8>, Error> {
-        let program = Program { argv: vec!["pg_dump".to_owned()], env: Vec::new(), bulk };
+        let program = Program { argv: vec!["pg_dump".to_owned()], bulk, ..Program::default() };
         let running = self.find().await?.start(&program, input).await?;
         running.collect(4 * 1024 * 1024).await.map(|collected| collected.stdout)
     }

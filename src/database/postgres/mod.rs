@@ -130,11 +130,6 @@ impl Database for Postgres {
         &self.connection.database
     }
 
-    fn lane(&self) -> (&'static str, String) {
-        let place = self.runner.place();
-        (place.lane, place.description)
-    }
-
     async fn wait_ready(&self, patience: Duration) -> Result<(), Error> {
         let begun = Instant::now();
         loop {

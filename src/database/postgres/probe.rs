@@ -169,8 +169,7 @@ mod tests {
 
     #[test]
     fn what_the_clients_say_comes_before_the_first_answer() {
-        let text =
-            "17.11 (Debian 17.11-0+deb13u1)\npg_dump (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)\n1\n{\"a\" : 1}\nnull\n";
+        let text = "17.11 (Debian 17.11-0+deb13u1)\npg_dump (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)\n1\n{\"a\" : 1}\nnull\n";
         let (clients, json) = split_clients(text);
         assert!(clients.starts_with("17.11") && clients.ends_with("\n1"), "{clients}");
         let mut answers = Answers::new(json);

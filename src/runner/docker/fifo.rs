@@ -11,14 +11,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 use tokio::net::unix::pipe;
 
 use super::sentinel::Nonce;
-
-/// What the pipe shall hold, bytes: what an unprivileged process may ask for on any Linux.
-const CAPACITY: i32 = 1024 * 1024;
 
 const PREFIX: &str = "amarre-";
 const SUFFIX: &str = ".fifo";
@@ -55,10 +52,7 @@ impl Fifo {
         let hold = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, cause)| io::Error::from(cause))?;
         // The umask has no say here: the group's rights are the whole point.
         hold.set_permissions(fs::Permissions::from_mode(mode))?;
-        // A small pipe is a slow one, nothing worse.
-        if let Err(error) = fcntl(&*hold, FcntlArg::F_SETPIPE_SZ(CAPACITY)) {
-            tracing::debug!(%error, "the pipe of the lane stays small");
-        }
+        crate::runner::pipe::enlarge(&hold);
         Ok(Self { path: path.to_owned(), name, hold })
     }
 

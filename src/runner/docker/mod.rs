@@ -13,7 +13,7 @@ use rust_i18n::t;
 use lane::Lane;
 use sentinel::NoLane;
 
-use super::{Driver, Error, Input, Place, Program, Runner, Running, quote};
+use super::{Driver, Error, Input, Program, Runner, Running, quote};
 
 mod bulk;
 mod connect;
@@ -93,10 +93,6 @@ impl Runner for DockerRunner {
         let (run, input) = exec::Run::start(&self.engine, &self.container, program, input, &driver).await?;
         tokio::spawn(run.drive(driver, input));
         Ok(running)
-    }
-
-    fn place(&self) -> Place {
-        Place { lane: "exec", description: describe(&self.container) }
     }
 }
 

@@ -162,7 +162,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_packed_leaves_unpacked_in_whole_blocks() {
         let all: Vec<u8> = (0..3_000_000_u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
-        let packed = Bytes::from([zstd::bulk::compress(&all, 1).unwrap(), zstd::bulk::compress(b"more", 1).unwrap()].concat());
+        let packed =
+            Bytes::from([zstd::bulk::compress(&all, 1).unwrap(), zstd::bulk::compress(b"more", 1).unwrap()].concat());
         for size in [7, 4096, packed.len()] {
             let (mut running, driver) = crate::runner::channel(32, "exec");
             let mut outlet = Outlet::packed();

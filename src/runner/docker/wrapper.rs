@@ -61,13 +61,8 @@ printf '%s %03d\n' "$n" "$r""#
 }
 
 /// `amarre NONCE PROGRAM…`, no input.
-pub const PLAIN: &str = concat!(
-    "n=$1; shift; exec 3<&0 </dev/null\n",
-    launch!(),
-    " 3<&- & p=$!\n",
-    watched!(),
-    "\nread -r a <&3; exit 0"
-);
+pub const PLAIN: &str =
+    concat!("n=$1; shift; exec 3<&0 </dev/null\n", launch!(), " 3<&- & p=$!\n", watched!(), "\nread -r a <&3; exit 0");
 
 /// The same with a little input, in `AMARRE_INPUT`, so that the standard input stays the switch and no guard is needed: each
 /// exec costs a tenth of a second, and most programs are questions. The environment is not published, arguments are.
