@@ -62,10 +62,13 @@ filling() {
       echo 'create table narrow (id int, n smallint);'
       echo "insert into narrow select i, i % 1000 from generate_series(1, $(times 20000000)) i;" ;;
     blobs)
-      echo "create table big (id int, body bytea); insert into big select 1, decode(repeat('5a', $(times 209715200)), 'hex');"
+      # Nothing repeats in it, so that neither the server nor a compressor makes it small.
+      echo 'create table big (id int, body bytea);'
+      echo "insert into big select 1, string_agg(decode(md5(i::text), 'hex'), ''::bytea) from generate_series(1, $(times 13107200)) i;"
       echo "select lo_from_bytea(0, decode(repeat(md5(i::text), $(times 20000)), 'hex')) from generate_series(1, 500) i;" ;;
     many-tables)
-      # One by one: a single transaction would need a lock for each table.
+      # One by one (a single transaction would need a lock for each table), without waiting for the disk each time.
+      echo 'set synchronous_commit = off;'
       awk -v tables="$(times 10000)" 'BEGIN { for (t = 1; t <= tables; t++)
         print "create table t_" t " (id int primary key, name text); insert into t_" t " select i, md5(i::text) from generate_series(1, 10) i;" }' ;;
   esac
