@@ -270,6 +270,10 @@ main() {
     if [ -n "${AMARRE_TEST_NO_SOURCE_IMAGE:-}" ]; then skip source-image; else check source-image check_source_image; fi
   fi
   all_tests "$@"
+  # After the tests, which have built most of what it needs.
+  if [ $# -eq 0 ]; then
+    if [ -n "${AMARRE_TEST_IMAGE:-}" ]; then check bench tests/bench.sh target/image/amarre; else skip bench; fi
+  fi
 
   # Now and not only at exit: it can fail too, and the line with the counts is to be the last one.
   check 'clean up' clean_up
