@@ -115,8 +115,8 @@ said() { sed -n "s/.*\"$1\": \"\{0,1\}\([a-z0-9]*\).*/\1/p" "$OUT.json" | head -
 check_lane() {
   local wanted used
   case $1 in
-    'amarre fast '*) wanted='fifo' ;;
-    'amarre exec '*) wanted='exec' ;;
+    'amarre fast '* | 'amarre restore fast') wanted='fifo' ;;
+    'amarre exec '* | 'amarre restore exec') wanted='exec' ;;
     'amarre local '*) wanted='local' ;;
     *) return 0 ;;
   esac

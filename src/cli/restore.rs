@@ -283,6 +283,7 @@ fn result_json(plan: &Plan, restored: &Restored) -> serde_json::Value {
         "run": restored.run,
         "database": restored.database,
         "file": plan.file,
+        "lane": restored.lane,
         "tables": tables,
         "notices": restored.comparison.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "safety": restored.safety.as_ref().map(|m| &m.file),

@@ -11,6 +11,7 @@ use super::flow::{self, Teller, write_dump};
 use super::{Context, Error, catalogue, prune};
 use crate::database::{Facts, Server};
 use crate::domain::catalogue::Catalogue;
+use crate::domain::compression::Compression;
 use crate::domain::manifest::{self, Manifest, Measure, Owners, RolesFile};
 use crate::domain::name::{self, BackupName, Kind};
 use crate::domain::retention::Plan;
@@ -122,15 +123,27 @@ fn newest(catalogue: &Catalogue, database: &str) -> Option<Arc<Manifest>> {
     manifests.find(|m| m.database.name == database && m.kind != Kind::Final)
 }
 
-/// Refuses to begin what will not fit: the last backup's size and a quarter, or for a first one a tenth of the
-/// database, which is what the replaced scripts saw.
+/// Refuses to begin what will not fit.
 async fn check_space(context: &Context, facts: &Facts, last: Option<&Manifest>) -> Result<(), Error> {
-    let needed = last.map_or(facts.record.size_bytes / 10, |m| m.stored.bytes + m.stored.bytes / 4);
+    let needed = likely_size(context.rules.compression, facts, last);
     match context.store.space().await? {
         Some(space) if space.free < needed => {
             Err(Error::NoSpace { place: context.store.place(), free: space.free, needed })
         }
         _ => Ok(()),
+    }
+}
+
+/// The last backup's size and a quarter. Of one in another format its SQL tells: packed, it is half of that at most. For a first
+/// one a tenth of the database, which is what the replaced scripts saw; its SQL is seldom larger than the database.
+fn likely_size(compression: Compression, facts: &Facts, last: Option<&Manifest>) -> u64 {
+    let packed = compression != Compression::None;
+    match last {
+        Some(m) if m.compression == compression.format() => m.stored.bytes + m.stored.bytes / 4,
+        Some(m) if packed => m.plain.bytes / 2,
+        Some(m) => m.plain.bytes + m.plain.bytes / 4,
+        None if packed => facts.record.size_bytes / 10,
+        None => facts.record.size_bytes,
     }
 }
 
@@ -366,4 +379,25 @@ pub(super) async fn remove_uncommitted(context: &Context, file: &str) -> Result<
     hit("mend.1").await;
     context.store.delete(file).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_will_fit_is_told_from_the_last_backup_whatever_its_format() {
+        let text = std::fs::read_to_string("tests/data/manifests/format-1.json").unwrap();
+        let mut last: Manifest = serde_json::from_str(&text).unwrap();
+        (last.stored.bytes, last.plain.bytes) = (100, 1000);
+        let record = crate::domain::manifest::DatabaseRecord { size_bytes: 5000, ..Default::default() };
+        let facts = Facts { record, oid: 1, open: true, tables: 1, rows_estimate: 1, owners: Owners::Omitted };
+        let gzip = Compression::default();
+        let zstd = "zstd".parse().unwrap();
+        assert_eq!(likely_size(gzip, &facts, Some(&last)), 125);
+        assert_eq!(likely_size(zstd, &facts, Some(&last)), 500);
+        assert_eq!(likely_size(Compression::None, &facts, Some(&last)), 1250);
+        assert_eq!(likely_size(gzip, &facts, None), 500);
+        assert_eq!(likely_size(Compression::None, &facts, None), 5000);
+    }
 }

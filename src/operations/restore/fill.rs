@@ -35,8 +35,15 @@ pub(super) async fn create(context: &Context, plan: &Plan, run: &RunId, new: &st
     Ok(())
 }
 
+/// How a database was loaded.
+pub(super) struct Loaded {
+    pub timings: Timings,
+    /// How its bytes travelled.
+    pub lane: &'static str,
+}
+
 /// Sends the file through psql. What is loaded is hashed again on its way: it must be what was checked before.
-pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<Timings, Error> {
+pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<Loaded, Error> {
     context.stage("load", Some(plan.proof.plain.bytes));
     let reader = plan.store.open(&plan.file).await?;
     let progress = Arc::new(Progress::default());
@@ -54,12 +61,13 @@ pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str)
         Ok(loading) => loading,
         Err(error) => return Err(error.into()),
     };
+    let lane = loading.running.lane();
     let loaded = drain(context, new, loading).await;
     // psql's own words come first: a feeder that met a closed pipe only says that.
     match (loaded, feeder.await?) {
         (Err(Error::Runner(crate::runner::Error::Aborted)), Err(error)) => Err(error),
         (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-        (Ok(()), Ok(timings)) => Ok(timings),
+        (Ok(()), Ok(timings)) => Ok(Loaded { timings, lane }),
     }
 }
 

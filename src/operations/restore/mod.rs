@@ -25,6 +25,8 @@ mod fill;
 mod old;
 mod undo;
 
+use fill::Loaded;
+
 pub use crate::database::Marked;
 pub use old::{expire, is_anything_over, resume};
 pub use undo::{UndoPlan, Undone, kept, plan_undo, undo};
@@ -101,6 +103,8 @@ pub struct Restored {
     pub took: TimeDelta,
     /// How long the stages of loading took.
     pub timings: Timings,
+    /// How the bytes travelled: `fifo`, `exec`, `local`.
+    pub lane: &'static str,
 }
 
 /// Chooses, reads the whole file, asks the server. Touches nothing.
@@ -154,11 +158,11 @@ pub async fn execute(context: &Context, plan: &Plan) -> Result<Restored, Error> 
     if let Err(error) = &result {
         abandon(context, plan, &run, &new, error).await;
     }
-    let Swapped { comparison, old, timings } = result?;
+    let Swapped { comparison, old, loaded: Loaded { timings, lane } } = result?;
     end_intent(context, &run);
     let took = context.clock.now() - begun;
     let database = plan.request.into.clone().unwrap_or_else(|| plan.database.clone());
-    Ok(Restored { run, database, comparison, safety, old, took, timings })
+    Ok(Restored { run, database, comparison, safety, old, took, timings, lane })
 }
 
 /// The database may have been replaced, or the role's rights changed, while the operator thought.
@@ -188,13 +192,13 @@ async fn safety(context: &Context, plan: &Plan) -> Result<Option<Arc<Manifest>>,
 struct Swapped {
     comparison: Comparison,
     old: Option<(String, DateTime<Utc>)>,
-    timings: Timings,
+    loaded: Loaded,
 }
 
 async fn load_and_swap(context: &Context, plan: &Plan, run: &RunId, new: &str) -> Result<Swapped, Error> {
     fill::create(context, plan, run, new).await?;
     hit("restore.3").await;
-    let timings = fill::load(context, plan, run, new).await?;
+    let loaded = fill::load(context, plan, run, new).await?;
     hit("restore.4").await;
     fill::dress(context, plan, new).await?;
     hit("restore.5").await;
@@ -204,12 +208,12 @@ async fn load_and_swap(context: &Context, plan: &Plan, run: &RunId, new: &str) -
     context.or_cancelled(context.database.analyze(new)).await?;
     context.check_cancelled()?;
     if plan.request.into.is_some() {
-        return Ok(Swapped { comparison, old: None, timings });
+        return Ok(Swapped { comparison, old: None, loaded });
     }
     let old = swap(context, plan, run, new).await?;
     smoke(context, plan).await?;
     let old = finish_old(context, plan, old).await;
-    Ok(Swapped { comparison, old, timings })
+    Ok(Swapped { comparison, old, loaded })
 }
 
 /// Closes the live database and renames both. On failure it is open again, under its own name.
