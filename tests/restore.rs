@@ -319,6 +319,32 @@ fn fault_34_a_dump_cut_inside_its_rows_is_refused_though_gzip_is_fine() {
     assert_eq!(bed.list().len(), 1);
 }
 
+/// By either lane, psql must not take the end of a damaged file for the end of the input.
+#[test]
+fn fault_32_and_33_a_file_that_is_not_the_checked_one_any_more_is_not_loaded() {
+    let cut: fn(Vec<u8>) -> Vec<u8> = |whole| whole[..whole.len() / 2].to_vec();
+    let flipped: fn(Vec<u8>) -> Vec<u8> = |mut whole| {
+        let middle = whole.len() / 2;
+        whole[middle] ^= 0x10;
+        whole
+    };
+    let bomb: fn(Vec<u8>) -> Vec<u8> = |whole| match common::end() {
+        ".sql.zst" => [whole, zstd::bulk::compress(&vec![b'\n'; 200_000_000], 1).unwrap()].concat(),
+        _ => [whole, gzip(&vec![b'\n'; 200_000_000])].concat(),
+    };
+    for damage in [cut, flipped, bomb] {
+        let bed = Bed::filled("swapped");
+        let file = bed.backup_file();
+        bed.psql("update customer set name = 'live'");
+        let live = bed.content();
+        let damaged = || fs::write(&file, damage(fs::read(&file).unwrap())).unwrap();
+        let (code, text) = bed.typed_after(&["restore", "--latest"], damaged, "OUI\n");
+        assert!(matches!(code, 1 | 6), "{code}: {text}");
+        assert_eq!(bed.content(), live, "{text}");
+        assert!(bed.beside().is_empty(), "{:?}\n{text}", bed.beside());
+    }
+}
+
 #[test]
 fn fault_90_a_bare_server_takes_the_backup_after_its_roles_file() {
     let bed = Bed::filled("bare");

@@ -411,10 +411,16 @@ impl Bed {
 
     /// Runs the binary on a terminal and types `keys` at its question: its exit code and all that it printed.
     pub fn typed(&self, arguments: &[&str], keys: &str) -> (i32, String) {
+        self.typed_after(arguments, || (), keys)
+    }
+
+    /// The same; `meanwhile` happens while the question waits.
+    pub fn typed_after(&self, arguments: &[&str], meanwhile: impl FnOnce(), keys: &str) -> (i32, String) {
         let mut session = expectrl::Session::spawn(self.command(arguments)).expect("a terminal");
         session.set_expect_timeout(Some(PATIENCE));
         let asked = session.expect("Type OUI to go on: ").expect("the question");
         let mut text = String::from_utf8_lossy(asked.before()).into_owned();
+        meanwhile();
         session.send(keys).expect("typed");
         let rest = session.expect(Eof).expect("the end");
         text.push_str(&String::from_utf8_lossy(rest.before()));
