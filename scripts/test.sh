@@ -11,7 +11,8 @@
 #   AMARRE_TEST_PG_USER, AMARRE_TEST_PG_PASSWORD   max_prepared_transactions 5, wal_level logical), their superuser
 #   AMARRE_TEST_PG_IMAGE_17, AMARRE_TEST_PG_IMAGE_15   images to start more of them from
 #   AMARRE_TEST_LANE_DIR       directory that these containers mount too, at /lane and elsewhere: the fast lane
-#   AMARRE_TEST_VARIANT        `fifo`, `zstd`, …, between commas: how the end-to-end tests make their backups
+#   AMARRE_TEST_VARIANT        `fifo`, `zstd`, …, between commas: how the end-to-end tests make their backups (`zstd` wants that
+#                              program, which is installed here)
 #   AMARRE_TEST_BASE_IMAGE     the small image with a shell that the sidecar's image is built on
 #   AMARRE_TEST_IMAGE          the sidecar's image with a release binary
 #   AMARRE_TEST_COMPOSE=1      `docker compose` v2 works
@@ -152,6 +153,9 @@ bed_local_server() {
   give AMARRE_TEST_PG_BIN "$directory"
 }
 
+# What is packed with zstd is also tested by those whose format it is.
+bed_zstd() { have zstd || apt_install zstd; }
+
 prepare() {
   : >"$WORK/environment"
   check 'test bed: engine' bed_engine
@@ -161,6 +165,7 @@ prepare() {
     check 'test bed: sidecar image' bed_sidecar_image
   fi
   check 'test bed: local server' bed_local_server
+  check 'test bed: zstd' bed_zstd
   # shellcheck source=/dev/null
   . "$WORK/environment"
 }
@@ -218,9 +223,9 @@ total() {
     awk '{ n += $1 } END { print n + 0 }'
 }
 
-# End to end once more, through the fast lane (every compression has tests of its own in `formats`).
-readonly VARIANT=fifo
-readonly VARIANT_SUITES=(backup crash formats restore undo)
+# End to end once more, through the fast lane and in the other compression (`formats` has each by itself).
+readonly VARIANT=fifo,zstd
+readonly VARIANT_SUITES=(backup catalogue crash formats restore restore_foreign restore_settings undo)
 
 variant_tests() {
   local suites=() suite

@@ -13,7 +13,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Bed, OwnServer, Role, Server, gunzip, unique, wait_for};
+use common::{Bed, OwnServer, Role, Server, sql_of, unique, wait_for};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -33,18 +33,23 @@ fn a_backup_is_three_files_that_only_their_owner_reads() {
     let json = bed.backup();
     let file = json["file"].as_str().unwrap();
     let path = bed.dir().join(file);
-    let date = file.strip_prefix(&format!("{}_backup_", bed.database)).unwrap().strip_suffix(".sql.gz").unwrap();
+    let date = file.strip_prefix(&format!("{}_backup_", bed.database)).unwrap().strip_suffix(common::end()).unwrap();
     let digits: String = date.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
     assert_eq!(digits, "99999999_999999");
     assert_eq!(bed.files(), [file.to_owned(), format!("{file}.json"), format!("{file}.roles.sql")]);
     for name in bed.files() {
         assert_eq!(mode(&bed.dir().join(&name)), 0o600, "{name}");
     }
-    // Without Amarre: whole by gzip's own word, and what pg_dump says of the same database.
-    let tested = Command::new("gunzip").arg("-t").arg(&path).output().unwrap();
+    // Without Amarre: whole by the word of those whose format it is, and what pg_dump says of the same database.
+    let tester: &[&str] = match common::end() {
+        ".sql.gz" => &["gunzip", "-t"],
+        ".sql.zst" => &["zstd", "-qt"],
+        _ => &["test", "-s"],
+    };
+    let tested = Command::new(tester[0]).arg(tester[1]).arg(&path).output().unwrap();
     assert!(tested.status.success(), "{tested:?}");
     assert_eq!(
-        common::content_of(&gunzip(&path)),
+        common::content_of(&sql_of(&path)),
         common::content_of(&bed.server.pg_dump(&bed.database, &["--no-owner", "--no-acl"]))
     );
     let manifest = bed.manifest(file);
@@ -63,7 +68,7 @@ fn a_backup_loads_with_plain_psql() {
     let bed = Bed::filled("byhand");
     let file = bed.backup_file();
     let bare = Bed::new("byhand");
-    bare.server.try_psql(&bare.database, &gunzip(&file)).expect(0);
+    bare.server.try_psql(&bare.database, &sql_of(&file)).expect(0);
     assert_eq!(bare.content(), bed.content());
 }
 
@@ -437,7 +442,7 @@ fn fault_37_a_directory_that_became_read_only_says_so() {
 fn coming_names(bed: &Bed) -> Vec<PathBuf> {
     let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
     let name = |s| (now + chrono::TimeDelta::seconds(s)).format("%Y%m%d_%H%M%S").to_string();
-    (0..240).map(|s| bed.dir().join(format!("{}_backup_{}.sql.gz", bed.database, name(s)))).collect()
+    (0..240).map(|s| bed.dir().join(format!("{}_backup_{}{}", bed.database, name(s), common::end()))).collect()
 }
 
 #[test]
@@ -453,7 +458,7 @@ fn fault_38_a_name_that_exists_is_never_overwritten() {
     for path in &taken {
         assert_eq!(fs::read(path).unwrap(), b"mine", "{}", path.display());
     }
-    assert!(gunzip(&made).len() > 1000);
+    assert!(sql_of(&made).len() > 1000);
 }
 
 #[test]

@@ -186,6 +186,28 @@ fn only_unproven_files_are_listed_and_a_name_is_asked_for() {
     assert_eq!(bed.content(), before);
 }
 
+/// Of one that somebody unpacked beside itself, the name without its end means neither.
+#[test]
+fn every_name_in_the_list_chooses_one_backup() {
+    let bed = Bed::filled("twins");
+    let (packed, alone) = (of_the_scripts(&bed, 1), of_the_scripts(&bed, 2));
+    let plain = packed.strip_suffix(".gz").unwrap();
+    fs::write(bed.dir().join(plain), common::sql_of(&bed.dir().join(&packed))).unwrap();
+    let listed = bed.run(&["list"]).expect(0).out;
+    for (file, shown) in
+        [(packed.as_str(), packed.as_str()), (plain, plain), (&alone, alone.strip_suffix(".sql.gz").unwrap())]
+    {
+        assert!(listed.lines().any(|line| line.split_whitespace().next() == Some(shown)), "{shown}:\n{listed}");
+        let plan = bed.run(&["restore", shown, "--dry-run"]).expect(0);
+        assert!(
+            format!("{}{} ", plan.out, plan.err)
+                .split_whitespace()
+                .any(|word| word.trim_matches(['\'', ':', ',']) == file),
+            "{file}: {plan:?}"
+        );
+    }
+}
+
 #[test]
 fn rotation_keeps_the_days_and_never_fewer_than_the_last_verified() {
     let mut bed = Bed::filled("rotation");

@@ -131,10 +131,8 @@ fn fault_63_an_intent_that_was_cut_off_is_swept_at_the_next_start() {
 fn add_old(bed: &Bed, day: u32) -> String {
     let newest = bed.files().into_iter().rfind(|n| n.ends_with(".json")).unwrap();
     let mut manifest = Manifest::parse(&fs::read(bed.dir().join(&newest)).unwrap()).unwrap();
-    let old = format!(
-        "{}_202001{day:02}_030000.sql.gz",
-        manifest.file.split("_backup_").next().unwrap().to_owned() + "_backup"
-    );
+    let old =
+        format!("{}_backup_202001{day:02}_030000{}", manifest.file.split("_backup_").next().unwrap(), common::end());
     fs::copy(bed.dir().join(&manifest.file), bed.dir().join(&old)).unwrap();
     let roles = manifest.roles_file.as_mut().unwrap();
     let old_roles = format!("{old}.roles.sql");
@@ -243,7 +241,7 @@ fn fault_63_a_replaced_database_outlives_a_death_before_its_drop() {
 }
 
 fn finals(bed: &Bed) -> usize {
-    bed.files().into_iter().filter(|n| n.starts_with("pre_drop_final_") && n.ends_with(".sql.gz")).count()
+    bed.files().into_iter().filter(|n| n.starts_with("pre_drop_final_") && n.ends_with(common::end())).count()
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use engine::Step::{
     self, Closes, Cuts, Floods, Hears, Looks, Notes, Opens, OpensInput, Pours, Sends, Stays, Swaps, Takes, TakesAll,
-    Waits,
+    UntilUnread, Waits,
 };
 use engine::{
     Acts, Answer, CREATE, EXEC, INSPECT, InTurn, START, Says, Scripted, Sleeps, Streams, frame, good, header, refusal,
@@ -427,6 +427,17 @@ async fn fault_20_a_reader_that_goes_closes_the_fifo_and_ends_the_program() {
     drop(running);
     bench.engine.until_heard("gone").await;
     assert_eq!(bench.heard(), ["broken pipe", "stop", "gone"]);
+}
+
+/// Nothing comes by which the reading thread could notice: it looks by itself.
+#[tokio::test]
+async fn fault_20_a_reader_that_goes_from_a_silent_program_closes_the_fifo_too() {
+    let bench = Bench::new(&[Opens, MEETS, BEGINS, Pours(rows), Hears, Cuts, UntilUnread], &[]);
+    let mut running = bench.start(Input::None).await.unwrap();
+    assert!(running.next().await.unwrap().is_some());
+    drop(running);
+    bench.engine.until_heard("unread").await;
+    assert_eq!(bench.heard(), ["stop", "unread"]);
 }
 
 /// Words on standard error never wait for a reader of the rows, nor the rows for them.

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use common::{Bed, OwnServer, Role, Server, gunzip, gzip, unique, wait_for};
+use common::{Bed, OwnServer, Role, Server, gzip, sql_of, unique, wait_for};
 
 /// Changes all rows of a table, drops another, adds a third.
 const SPOILED: &str = "update customer set name = 'lost'; drop table stock.item cascade;
@@ -37,7 +37,7 @@ fn a_restore_gives_back_exactly_the_state_of_the_backup() {
     assert_eq!(safety["state"], "verified");
     let name = safety["file"].as_str().unwrap();
     assert!(name.starts_with("pre_restore_safety_"), "{name}");
-    assert!(String::from_utf8_lossy(&gunzip(&bed.dir().join(name))).contains("intruder"));
+    assert!(String::from_utf8_lossy(&sql_of(&bed.dir().join(name))).contains("intruder"));
     assert_eq!(bed.beside().len(), 1);
 }
 
@@ -302,7 +302,7 @@ fn fault_80_a_killed_backend_leaves_the_live_database_as_it_was() {
 #[test]
 fn fault_34_a_dump_cut_inside_its_rows_is_refused_though_gzip_is_fine() {
     let bed = Bed::filled("cut");
-    let plain = String::from_utf8(gunzip(&bed.backup_file())).unwrap();
+    let plain = String::from_utf8(sql_of(&bed.backup_file())).unwrap();
     let cut = plain.find("customer 250").expect("a row");
     let file = bed.write("cut.sql.gz", &gzip(&plain.as_bytes()[..cut]));
     let before = bed.content();
@@ -317,6 +317,32 @@ fn fault_34_a_dump_cut_inside_its_rows_is_refused_though_gzip_is_fine() {
     assert_eq!(bed.content(), before);
     assert!(bed.beside().is_empty());
     assert_eq!(bed.list().len(), 1);
+}
+
+/// By either lane, psql must not take the end of a damaged file for the end of the input.
+#[test]
+fn fault_32_and_33_a_file_that_is_not_the_checked_one_any_more_is_not_loaded() {
+    let cut: fn(Vec<u8>) -> Vec<u8> = |whole| whole[..whole.len() / 2].to_vec();
+    let flipped: fn(Vec<u8>) -> Vec<u8> = |mut whole| {
+        let middle = whole.len() / 2;
+        whole[middle] ^= 0x10;
+        whole
+    };
+    let bomb: fn(Vec<u8>) -> Vec<u8> = |whole| match common::end() {
+        ".sql.zst" => [whole, zstd::bulk::compress(&vec![b'\n'; 200_000_000], 1).unwrap()].concat(),
+        _ => [whole, gzip(&vec![b'\n'; 200_000_000])].concat(),
+    };
+    for damage in [cut, flipped, bomb] {
+        let bed = Bed::filled("swapped");
+        let file = bed.backup_file();
+        bed.psql("update customer set name = 'live'");
+        let live = bed.content();
+        let damaged = || fs::write(&file, damage(fs::read(&file).unwrap())).unwrap();
+        let (code, text) = bed.typed_after(&["restore", "--latest"], damaged, "OUI\n");
+        assert!(matches!(code, 1 | 6), "{code}: {text}");
+        assert_eq!(bed.content(), live, "{text}");
+        assert!(bed.beside().is_empty(), "{:?}\n{text}", bed.beside());
+    }
 }
 
 #[test]
@@ -337,7 +363,7 @@ fn fault_90_a_bare_server_takes_the_backup_after_its_roles_file() {
     let applied = common::fed(own.server.client("postgres", &["psql", "-Xq"]), &roles);
     assert!(applied.err.lines().all(|l| l.contains("already exists")), "{}", applied.err);
     own.server.psql("postgres", "create database by_hand");
-    own.server.try_psql("by_hand", &gunzip(&file)).expect(0);
+    own.server.try_psql("by_hand", &sql_of(&file)).expect(0);
     assert_eq!(own.server.content("by_hand"), bed.content());
     // And with it.
     bare.restore(file.to_str().unwrap()).expect(0);

@@ -68,8 +68,8 @@ fn fault_86_a_password_is_found_nowhere() {
     for file in files_below(bed.path()) {
         let bytes = fs::read(&file).unwrap();
         assert!(!holds(&bytes), "{} holds the password", file.display());
-        if file.to_string_lossy().ends_with(".sql.gz") {
-            assert!(!holds(&common::gunzip(&file)), "{}", file.display());
+        if file.to_string_lossy().ends_with(common::end()) {
+            assert!(!holds(&common::sql_of(&file)), "{}", file.display());
         }
     }
     let container = format!("container={}", bed.server.container);

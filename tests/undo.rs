@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Bed, gunzip, wait_for};
+use common::{Bed, sql_of, wait_for};
 
 const SPOILED: &str = "update customer set name = 'lost'; drop table stock.item cascade;
     create table intruder (id int); insert into intruder values (1), (2)";
@@ -86,13 +86,16 @@ fn restore_under_writes(bed: &Bed) {
     bed.psql("update customer set name = 'lost'");
     let started = bed.start(&["restore", "--latest", "--yes-replace", &bed.database]);
     wait_for("the safety dump", || {
-        bed.files().iter().any(|f| f.starts_with("pre_restore_safety_") && f.ends_with(".sql.gz.json"))
+        bed.files()
+            .iter()
+            .any(|f| f.starts_with("pre_restore_safety_") && f.ends_with(&format!("{}.json", common::end())))
     });
     bed.psql("insert into customer (name) values ('written meanwhile')");
     started.end().expect(0);
     assert_eq!(bed.psql("select count(*) from customer where name = 'written meanwhile'"), "0");
-    let safety = bed.files().into_iter().find(|f| f.starts_with("pre_restore_safety_") && f.ends_with(".gz")).unwrap();
-    let safety = gunzip(&bed.dir().join(safety));
+    let safety =
+        bed.files().into_iter().find(|f| f.starts_with("pre_restore_safety_") && f.ends_with(common::end())).unwrap();
+    let safety = sql_of(&bed.dir().join(safety));
     assert!(!String::from_utf8_lossy(&safety).contains("written meanwhile"), "the row came too early for this test");
 }
 
@@ -119,7 +122,7 @@ fn fault_88_what_was_written_after_the_safety_dump_is_in_the_final_dump() {
     let last = list.iter().find(|e| e["kind"] == "final").expect("a final dump");
     assert_eq!((last["state"].as_str(), last["own"].as_bool()), (Some("verified"), Some(true)), "{last}");
     let file = bed.dir().join(last["file"].as_str().unwrap());
-    assert!(String::from_utf8_lossy(&gunzip(&file)).contains("written meanwhile"));
+    assert!(String::from_utf8_lossy(&sql_of(&file)).contains("written meanwhile"));
     assert_eq!(bed.content(), restored);
     bed.run(&["restore", "--undo", "--yes-replace", &bed.database]).expect(1);
     // It restores like any other.
@@ -137,7 +140,7 @@ fn fault_88_without_keeping_the_old_one_its_final_dump_comes_first() {
     let list = bed.list();
     let last = list.iter().find(|e| e["kind"] == "final").expect("a final dump");
     let file = bed.dir().join(last["file"].as_str().unwrap());
-    assert!(String::from_utf8_lossy(&gunzip(&file)).contains("intruder"));
+    assert!(String::from_utf8_lossy(&sql_of(&file)).contains("intruder"));
 }
 
 #[test]

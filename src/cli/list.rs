@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::cli::args::JsonArgs;
 use crate::cli::{Context, output};
 use crate::domain::catalogue::{Catalogue, Entry, State};
-use crate::domain::name;
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
 use crate::operations::restore::{self, Marked};
@@ -45,7 +44,7 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
 
 fn show(context: &Context, catalogue: &Catalogue) -> Result<(), Failure> {
     let now = context.clock.now();
-    let rows: Vec<Vec<String>> = catalogue.entries().iter().map(|entry| row(entry, now)).collect();
+    let rows: Vec<Vec<String>> = catalogue.entries().iter().map(|entry| row(catalogue, entry, now)).collect();
     let headers = ["name", "age", "size", "rows", "tables", "state"].map(|key| t!(format!("cmd.list.{key}")));
     context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))
 }
@@ -77,12 +76,12 @@ fn kept_as_json(kept: &Marked) -> serde_json::Value {
     json!({ "database": kept.name, "of": mark.of, "role": mark.role, "at": mark.at, "until": mark.until })
 }
 
-fn row(entry: &Entry, now: DateTime<Utc>) -> Vec<String> {
+fn row(catalogue: &Catalogue, entry: &Entry, now: DateTime<Utc>) -> Vec<String> {
     let manifest = entry.manifest.as_ref();
     let or_unknown = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
     vec![
-        // What comes after the date is the same for all: the beginning of a name is enough wherever one is asked for.
-        name::stem(&entry.file).to_owned(),
+        // The end says little, and the beginning is enough wherever a name is asked for.
+        catalogue.short_name(entry).to_owned(),
         age(now - entry.date),
         bytes(entry.bytes),
         or_unknown(manifest.map(|m| m.content.rows())),

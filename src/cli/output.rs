@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::ProgressBar;
 use rust_i18n::t;
 use serde::Serialize;
@@ -142,6 +142,8 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     }
     if let Some(first) = table.column_mut(0) {
         first.set_padding((0, 1));
+        // Names are there to be copied: never cut in two.
+        first.set_constraint(ColumnConstraint::ContentWidth);
     }
     let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")

@@ -210,6 +210,14 @@ impl Catalogue {
         self.entries.iter().filter(|e| e.state == State::Unproven)
     }
 
+    /// What to call `entry` where people read it: its file's name without the end, which [`Catalogue::find`] leads back to it;
+    /// with the end where it does not.
+    #[must_use]
+    pub fn short_name<'a>(&self, entry: &'a Entry) -> &'a str {
+        let stem = name::stem(&entry.file);
+        if self.find(stem).is_ok_and(|found| found.file == entry.file) { stem } else { &entry.file }
+    }
+
     /// The entry that a person means by `wanted`: its file name, that with a path or `backups/` before it, the id
     /// of its run, or a beginning of one of these that fits only one entry.
     ///

@@ -104,10 +104,11 @@ impl BackupName {
     }
 
     /// This name, or the next one by seconds that is not `taken`: a clock that went back, or the hour
-    /// that autumn has twice, must not lead to a name that exists (fault 43).
+    /// that autumn has twice, must not lead to a name that exists (fault 43). Nor to one that exists with another end: people
+    /// name backups without it.
     #[must_use]
     pub fn next_free(mut self, taken: impl Fn(&str) -> bool) -> Self {
-        while taken(&self.file()) {
+        while ENDS.into_iter().any(|end| taken(&Self { end, ..self.clone() }.file())) {
             let Some(next) = self.local.checked_add_signed(TimeDelta::seconds(1)) else { break };
             self.local = next;
         }
@@ -341,6 +342,19 @@ mod tests {
         let taken = ["x_backup_20251231_235958.sql.gz", "x_backup_20251231_235959.sql.gz"];
         let name = BackupName::new(Kind::Backup, "x", now, Paris).next_free(|n| taken.contains(&n));
         assert_eq!(name.file(), "x_backup_20260101_000000.sql.gz");
+    }
+
+    #[test]
+    fn a_name_that_another_format_has_is_taken() {
+        let now = utc("2025-12-31T22:59:58Z");
+        for taken in
+            ["x_backup_20251231_235958.sql.gz", "x_backup_20251231_235958.sql.zst", "x_backup_20251231_235958.sql"]
+        {
+            for (format, free) in [("gzip", "59.sql.gz"), ("zstd", "59.sql.zst"), ("none", "59.sql")] {
+                let name = BackupName::new(Kind::Backup, "x", now, Paris).stored_as(format.parse().unwrap());
+                assert_eq!(name.next_free(|n| n == taken).file(), format!("x_backup_20251231_2359{free}"));
+            }
+        }
     }
 
     #[test]

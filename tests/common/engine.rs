@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests")]
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ pub enum Step {
     Pours(Make),
     /// Writes into the FIFO until nobody reads it any more.
     Floods,
+    /// Writes nothing, and waits until nobody has the other end. Heard: `unread`.
+    UntilUnread,
     /// Reads so many bytes from the FIFO.
     Takes(usize),
     /// Reads it to its end. Heard: `… bytes, then the end`.
@@ -270,6 +273,12 @@ impl Actor<'_> {
             Step::Swaps(swap) => swap(&self.fifo),
             Step::Pours(make) => drop(self.pour(&make(self.nonce)).await),
             Step::Floods => while self.pour(&[b'x'; 65536]).await {},
+            Step::UntilUnread => {
+                while !is_unread(self.output.as_ref().unwrap()) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                self.hear("unread".to_owned());
+            }
             Step::Takes(bytes) => drop(self.input.as_mut().unwrap().read_exact(&mut vec![0; bytes]).await),
             Step::TakesAll => {
                 let mut bytes = Vec::new();
@@ -307,6 +316,13 @@ impl Actor<'_> {
     fn hear(&self, what: String) {
         self.heard.lock().unwrap().push(what);
     }
+}
+
+fn is_unread(pipe: &pipe::Sender) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut asked = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO).unwrap();
+    asked[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 async fn stream(mut connection: UnixStream, pieces: Vec<(Duration, Vec<u8>)>, wait: bool) -> Option<()> {

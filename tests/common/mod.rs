@@ -44,6 +44,15 @@ fn variant() -> BTreeMap<String, String> {
     words.map(setting).collect()
 }
 
+/// How names of backups end in this variant.
+pub fn end() -> &'static str {
+    match variant().get("BACKUP_COMPRESSION").map(|format| format.split(':').next().unwrap_or_default()) {
+        Some("zstd") => ".sql.zst",
+        Some("none") => ".sql",
+        _ => ".sql.gz",
+    }
+}
+
 /// The lane of bulk in this variant, as manifests name it.
 pub fn lane() -> &'static str {
     if variant().contains_key("BACKUP_LANE_DIR") { "fifo" } else { "exec" }
@@ -405,10 +414,16 @@ impl Bed {
 
     /// Runs the binary on a terminal and types `keys` at its question: its exit code and all that it printed.
     pub fn typed(&self, arguments: &[&str], keys: &str) -> (i32, String) {
+        self.typed_after(arguments, || (), keys)
+    }
+
+    /// The same; `meanwhile` happens while the question waits.
+    pub fn typed_after(&self, arguments: &[&str], meanwhile: impl FnOnce(), keys: &str) -> (i32, String) {
         let mut session = expectrl::Session::spawn(self.command(arguments)).expect("a terminal");
         session.set_expect_timeout(Some(PATIENCE));
         let asked = session.expect("Type OUI to go on: ").expect("the question");
         let mut text = String::from_utf8_lossy(asked.before()).into_owned();
+        meanwhile();
         session.send(keys).expect("typed");
         let rest = session.expect(Eof).expect("the end");
         text.push_str(&String::from_utf8_lossy(rest.before()));
@@ -485,10 +500,16 @@ pub fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().expect("compressed")
 }
 
-pub fn gunzip(path: &Path) -> Vec<u8> {
+/// The SQL of a backup, unpacked by what its name says and by none of our own code.
+pub fn sql_of(path: &Path) -> Vec<u8> {
     let mut plain = Vec::new();
-    let file = fs::File::open(path).expect("opened");
-    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut plain).expect("gzip");
+    let mut file = fs::File::open(path).expect("opened");
+    let read = match path.extension().and_then(|end| end.to_str()) {
+        Some("gz") => flate2::read::MultiGzDecoder::new(file).read_to_end(&mut plain),
+        Some("zst") => zstd::Decoder::new(file).expect("zstd").read_to_end(&mut plain),
+        _ => file.read_to_end(&mut plain),
+    };
+    read.expect("unpacked");
     plain
 }
 

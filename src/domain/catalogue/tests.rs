@@ -2,6 +2,7 @@ use chrono_tz::Europe::Paris;
 use insta::assert_snapshot;
 
 use super::*;
+use crate::domain::compression::Compression;
 use crate::domain::manifest::sample;
 
 pub(crate) const INSTALLATION: &str = "hub-chantier/hub_chantier";
@@ -21,9 +22,20 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// A committed backup, changed by `change` before it is written down.
-    pub(crate) fn backup(mut self, kind: Kind, date: DateTime<Utc>, change: impl FnOnce(&mut Manifest)) -> Self {
-        let file = BackupName::new(kind, DATABASE, date, Paris).file();
-        let mut manifest = Manifest { kind, ..sample(&file, date) };
+    pub(crate) fn backup(self, kind: Kind, date: DateTime<Utc>, change: impl FnOnce(&mut Manifest)) -> Self {
+        self.backup_as(Compression::default(), kind, date, change)
+    }
+
+    /// The same in a format.
+    pub(crate) fn backup_as(
+        mut self,
+        compression: Compression,
+        kind: Kind,
+        date: DateTime<Utc>,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Self {
+        let file = BackupName::new(kind, DATABASE, date, Paris).stored_as(compression).file();
+        let mut manifest = Manifest { kind, compression: compression.format().to_owned(), ..sample(&file, date) };
         change(&mut manifest);
         self.objects.push(Object {
             name: file.clone(),
@@ -236,4 +248,53 @@ fn an_entry_is_found_by_any_name_people_use() {
             .map(|e| format!("{e}\n    {}\n", e.hint().unwrap_or_default()))
             .collect();
     assert_snapshot!(errors);
+}
+
+#[test]
+fn every_format_is_an_entry_with_a_manifest_of_its_own() {
+    let formats = ["gzip", "zstd", "none"].map(|format| format.parse::<Compression>().unwrap());
+    let bed = formats.into_iter().fold(Bed::default(), |bed, c| bed.backup_as(c, Kind::Backup, at(), |_| {}));
+    let catalogue = bed.build(now());
+    let found: Vec<_> = catalogue.entries().iter().map(|e| (e.file.as_str(), e.is_verified(), e.own)).collect();
+    let stem = "hub_chantier_backup_20250701_030005";
+    let expected = [".sql.zst", ".sql.gz", ".sql"].map(|end| format!("{stem}{end}"));
+    assert_eq!(found, expected.each_ref().map(|file| (file.as_str(), true, true)));
+    for lost in &expected {
+        let mut bed = bed.clone();
+        bed.objects.retain(|o| o.name != *lost);
+        let aside: Vec<_> = bed.build(now()).entries().iter().filter(|e| !e.is_verified()).cloned().collect();
+        assert_eq!(aside.len(), 1, "{lost}");
+        assert_eq!((&aside[0].file, &aside[0].state), (lost, &State::SetAside(Reason::DataMissing)));
+        bed.manifests.retain(|(name, _)| name != &format!("{lost}.json"));
+        assert!(bed.build(now()).entries().iter().all(Entry::is_verified), "{lost}");
+    }
+}
+
+#[test]
+fn every_name_that_is_shown_chooses_one_entry() {
+    let formats = ["zstd", "none"].map(|format| format.parse::<Compression>().unwrap());
+    let two = formats.into_iter().fold(one(), |bed, c| bed.backup_as(c, Kind::Backup, at(), |_| {}));
+    let bed = two
+        .backup(Kind::Backup, utc("2025-07-02T01:00:00Z"), |_| {})
+        .file("by_hand.sql.zst", "2025-07-09T09:00:00Z")
+        .file("by_hand_2.sql", "2025-07-09T09:00:00Z")
+        .file(".sql.gz", "2025-07-09T09:00:00Z");
+    let catalogue = bed.build(now());
+    let shown: Vec<_> = catalogue.entries().iter().map(|entry| catalogue.short_name(entry)).collect();
+    let same = "hub_chantier_backup_20250701_030005";
+    assert_eq!(
+        shown,
+        [
+            "by_hand_2",
+            "by_hand.sql.zst",
+            ".sql.gz",
+            "hub_chantier_backup_20250702_030000",
+            &format!("{same}.sql.zst"),
+            &format!("{same}.sql.gz"),
+            &format!("{same}.sql"),
+        ]
+    );
+    for (entry, name) in catalogue.entries().iter().zip(shown) {
+        assert_eq!(catalogue.find(name), Ok(entry));
+    }
 }

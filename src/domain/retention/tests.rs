@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::catalogue::Verification;
 use crate::domain::catalogue::tests::{Bed, utc};
+use crate::domain::compression::Compression;
 use crate::domain::name;
 
 fn now() -> DateTime<Utc> {
@@ -115,6 +116,28 @@ fn unproven_files_expire_by_age_while_enough_verified_ones_exist() {
 }
 
 #[test]
+fn backups_of_all_formats_are_one_row_and_each_goes_by_its_own_date() {
+    let formats = ["gzip", "zstd", "none"].map(|format| format.parse::<Compression>().unwrap());
+    let of = |ago: i64| formats[usize::try_from(ago).unwrap() % 3];
+    let bed = (0..=9).fold(Bed::default(), |bed, ago| bed.backup_as(of(ago), Kind::Backup, day(ago), |_| {}));
+    let file = |ago: i64| file_as(ago, of(ago).extension());
+    let plan = planned(&bed, &Policy::new(7, 3), &[], now());
+    assert_eq!(plan.deletions().collect::<Vec<_>>(), [file(9), file(8), file(7)]);
+    let plan = planned(&bed, &Policy::new(0, 3), &[], now());
+    assert_eq!(plan.deletions().count(), 7, "the last three are three, whatever they are");
+    assert!(plan.decisions[..3].iter().zip(0..).all(|(d, ago)| d.file == file(ago)));
+    // Of two of the same second one alone may be pinned.
+    let twins = daily(9).backup_as(formats[1], Kind::Backup, day(9), |_| {});
+    let (pinned, twin) = (file_as(9, ".sql.zst"), file_as(9, ".sql.gz"));
+    let plan = planned(&twins, &Policy::new(9, 3), &[&pinned], now());
+    assert_eq!(plan.deletions().collect::<Vec<_>>(), [twin]);
+}
+
+fn file_as(days_ago: i64, end: &str) -> String {
+    name::stem(&file(days_ago)).to_owned() + end
+}
+
+#[test]
 fn safety_and_final_dumps_have_their_own_days_and_never_count() {
     let dumps = |bed: Bed| {
         bed.backup(Kind::Safety, day(1), |_| {}).backup(Kind::Safety, day(29), |_| {}).backup(
@@ -198,6 +221,7 @@ fn a_plan_that_deletes_everything_is_refused() {
 #[derive(Debug, Clone)]
 struct Made {
     kind: Kind,
+    format: &'static str,
     hours_ago: i64,
     touched: bool,
     suspicious: bool,
@@ -209,9 +233,11 @@ struct Made {
 fn made() -> impl Strategy<Value = Made> {
     let kind = prop_oneof![4 => Just(Kind::Backup), 1 => Just(Kind::Safety), 1 => Just(Kind::Final)];
     let flag = |p| proptest::bool::weighted(p);
-    (kind, -100i64..2000, flag(0.2), flag(0.1), flag(0.1), flag(0.8), flag(0.1)).prop_map(
-        |(kind, hours_ago, touched, suspicious, foreign, manifest, pinned)| Made {
+    let format = prop_oneof![Just("gzip"), Just("zstd"), Just("none")];
+    (kind, format, -100i64..2000, flag(0.2), flag(0.1), flag(0.1), flag(0.8), flag(0.1)).prop_map(
+        |(kind, format, hours_ago, touched, suspicious, foreign, manifest, pinned)| Made {
             kind,
+            format,
             hours_ago,
             touched,
             suspicious,
@@ -226,8 +252,9 @@ fn store(made: &[Made]) -> (Bed, BTreeSet<String>) {
     let mut bed = Bed::default();
     let mut pins = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    for m in made.iter().filter(|m| seen.insert((m.kind, m.hours_ago))) {
-        bed = bed.backup(m.kind, now() - TimeDelta::hours(m.hours_ago), |manifest| {
+    for m in made.iter().filter(|m| seen.insert((m.kind, m.format, m.hours_ago))) {
+        let date = now() - TimeDelta::hours(m.hours_ago);
+        bed = bed.backup_as(m.format.parse().unwrap(), m.kind, date, |manifest| {
             if m.suspicious {
                 manifest.suspicious.push("shrunk".to_owned());
             }

@@ -49,12 +49,12 @@ pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str)
     let progress = Arc::new(Progress::default());
     let _teller = Teller::start(context, &progress);
     let (sender, input) = mpsc::channel(QUEUE);
-    let (skip, expected) = (plan.proof.scan.skip.clone(), plan.proof.stored.clone());
+    let (skip, expected, limit) = (plan.proof.scan.skip.clone(), plan.proof.stored.clone(), plan.proof.plain.bytes);
     let workers = context.rules.workers;
     let feeder = tokio::task::spawn_blocking(move || {
         let mut clocks = Clocks::default();
         let chunks = dump::chunks(reader, skip, workers, &mut clocks)?;
-        feed(chunks, &expected, &sender, &progress, &mut clocks)?;
+        feed(chunks, (&expected, limit), &sender, &progress, &mut clocks)?;
         Ok::<_, Error>(clocks.read())
     });
     let loading = match context.database.load(run, new, input).await {
@@ -73,7 +73,7 @@ pub(super) async fn load(context: &Context, plan: &Plan, run: &RunId, new: &str)
 
 fn feed(
     mut chunks: Chunks,
-    expected: &Measure,
+    (expected, limit): (&Measure, u64),
     sender: &mpsc::Sender<Feed>,
     progress: &Progress,
     clocks: &mut Clocks,
@@ -83,6 +83,10 @@ fn feed(
     while let Some(chunk) = hand.starved(|| chunks.next()) {
         let chunk: Bytes = chunk?;
         sent += chunk.len() as u64;
+        // Another file than was checked, and maybe one without an end.
+        if sent > limit {
+            return Err(changed());
+        }
         hand.passed(chunk.len());
         progress.set_plain(sent);
         // The time that psql takes is this stage's work.
@@ -91,11 +95,15 @@ fn feed(
         }
     }
     if chunks.measures()?.0 != *expected {
-        return Err(Error::Changed { what: t!("operations.what.plain").into_owned() });
+        return Err(changed());
     }
     // A closed channel means that psql has ended, which `drain` explains.
     let _ = sender.blocking_send(Feed::End);
     Ok(())
+}
+
+fn changed() -> Error {
+    Error::Changed { what: t!("operations.what.plain").into_owned() }
 }
 
 /// Reads what psql prints until it ends; the last word must be the nonce.
@@ -174,5 +182,40 @@ async fn keep_different(context: &Context, plan: &Plan, run: &RunId, new: &str) 
     let mark = new_mark(context, MarkRole::Differs, run, &plan.database, now, Some(now + context.rules.undo));
     if let Err(error) = context.database.mark(new, &mark).await {
         context.warn(error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much was sent, and whether the end was said.
+    fn sent(sql: &'static str, expected: &Measure, limit: u64) -> (usize, bool, Result<(), Error>) {
+        let (sender, mut receiver) = mpsc::channel(64);
+        let mut clocks = Clocks::default();
+        let chunks = dump::chunks(sql.as_bytes(), Vec::new(), 1, &mut clocks).unwrap();
+        let fed = feed(chunks, (expected, limit), &sender, &Progress::default(), &mut clocks);
+        drop(sender);
+        let (mut bytes, mut ended) = (0, false);
+        while let Some(feed) = receiver.blocking_recv() {
+            match feed {
+                Feed::Data(chunk) => bytes += chunk.len(),
+                Feed::End => ended = true,
+            }
+        }
+        (bytes, ended, fed)
+    }
+
+    #[test]
+    fn fault_33_a_file_that_grew_after_its_check_is_fed_no_further_than_it_was() {
+        const SQL: &str = "--\n-- PostgreSQL database dump\n--\n\nselect 1;\n";
+        let whole = dump::measure(SQL.as_bytes());
+        let (bytes, ended, fed) = sent(SQL, &whole, whole.bytes);
+        assert!(fed.is_ok() && ended && bytes == SQL.len());
+        let (bytes, ended, fed) = sent(SQL, &whole, whole.bytes - 1);
+        assert!(matches!(fed, Err(Error::Changed { .. })) && !ended && bytes == 0);
+        // Of the same length, with other bytes: known at the end only, and then no end is said.
+        let (_, ended, fed) = sent(SQL, &dump::measure(b"another"), whole.bytes);
+        assert!(matches!(fed, Err(Error::Changed { .. })) && !ended);
     }
 }
