@@ -194,6 +194,10 @@ impl<'a> Rules<'a> {
         if matches!(entry.state, State::SetAside(_)) {
             return Reason::SetAside;
         }
+        // The old scripts wrote `.sql.gz` alone: what else has no manifest was unpacked by a person.
+        if entry.state == State::Unproven && !file.ends_with(".sql.gz") {
+            return Reason::Foreign;
+        }
         if self.last.contains(file) {
             return Reason::LastVerified(self.policy.keep_verified.max(1));
         }

@@ -113,6 +113,8 @@ fn unproven_files_expire_by_age_while_enough_verified_ones_exist() {
     let with = |days| daily(days).file(old, "2020-01-01T00:00:00Z").file(young, "2025-07-30T10:00:00Z");
     assert_eq!(planned(&with(2), &Policy::new(7, 3), &[], now()).deletions().collect::<Vec<_>>(), [old]);
     assert_eq!(planned(&with(1), &Policy::new(7, 3), &[], now()).deletions().count(), 0);
+    let by_hand = daily(2).file("hub_chantier_backup_20200101_030000.sql", "2020-01-01T00:00:00Z");
+    assert_eq!(planned(&by_hand, &Policy::new(7, 3), &[], now()).deletions().count(), 0);
 }
 
 #[test]
