@@ -485,7 +485,7 @@ fn fault_39_a_link_in_the_place_of_a_backup_is_not_followed() {
 fn fault_12_a_container_that_is_not_there_is_named() {
     let mut bed = Bed::filled("nowhere");
     bed.set("BACKUP_DB_CONTAINER", "no_such_container_anywhere");
-    bed.run(&["backup"]).expect(1).says("no_such_container_anywhere");
+    bed.run(&["backup"]).expect(1).says("no_such_container_anywhere").says("peak memory: ");
     nothing_new(&bed, &[]);
 }
 
@@ -541,6 +541,7 @@ fn every_run_tells_where_its_time_went_and_how_much_memory_it_had() {
     let replace = format!("--yes-replace={}", bed.database);
     let restored = bed.run(&["restore", "--latest", "--json", &replace]).expect(0).json();
     assert_eq!(stages(&restored["timings"]), ["read", "unpack", "load"]);
+    assert!(["exec", "fifo"].contains(&restored["lane"].as_str().unwrap()), "{restored}");
     let pruned = bed.run(&["prune", "--json"]).expect(0).json();
     let undone = bed.run(&["restore", "--undo", "--json", &replace]).expect(0).json();
     for run in [made, read, restored, pruned, undone] {

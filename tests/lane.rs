@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
 
+#[path = "common/running.rs"]
+mod running;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -15,6 +18,7 @@ use std::time::Duration;
 use amarre::runner::docker::{DockerRunner, Engine, NoFastLane, Target, sweep};
 use amarre::runner::{Error, Feed, Input, Program, Runner as _};
 use bytes::Bytes;
+use running::until_it_fails;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -355,13 +359,7 @@ async fn fault_13_a_container_killed_mid_run_is_a_failure() {
         sender.send(Feed::Data(Bytes::from_static(b"rows"))).await.ok();
         assert!(running.next().await.unwrap().is_some());
         let killed = tokio::task::spawn_blocking(move || drop(idle));
-        let failed = loop {
-            match running.next().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("a success"),
-                Err(error) => break error,
-            }
-        };
+        let failed = until_it_fails(&mut running).await;
         killed.await.unwrap();
         assert!(matches!(failed, Error::LostTail { .. } | Error::CorruptFrame { .. }), "{failed:?}");
     }

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
 
+#[path = "common/running.rs"]
+mod running;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +16,7 @@ use amarre::runner::docker::{DockerRunner, Engine, EngineError, Target};
 use amarre::runner::local::LocalRunner;
 use amarre::runner::{Error, Feed, Input, Program, Runner, Running, STDERR_TAIL};
 use bytes::Bytes;
+use running::until_it_fails;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -605,13 +609,7 @@ mod exec_lane {
             assert!(running.next().await.unwrap().is_some());
             // Beside the reading: an engine whose stream nobody reads takes 10 s to kill.
             let killed = tokio::task::spawn_blocking(move || drop(container));
-            let failed = loop {
-                match running.next().await {
-                    Ok(Some(_)) => {}
-                    Ok(None) => panic!("a success"),
-                    Err(error) => break error,
-                }
-            };
+            let failed = until_it_fails(&mut running).await;
             killed.await.unwrap();
             assert!(matches!(failed, Error::LostTail { .. } | Error::CorruptFrame { .. }), "{failed:?}");
             let failed = runner.start(&program(&["true"]), Input::None).await.err().unwrap();

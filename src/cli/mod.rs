@@ -189,7 +189,10 @@ fn tell(failures: &[Failure], cli: &Cli, output: &Output) -> Exit {
             .map(|failure| serde_json::json!({ "message": failure.message, "hint": failure.hint }))
             .collect();
         // Standard output may be what failed.
-        let _ = output.json(&serde_json::json!({ "exit": exit as u8, "errors": errors }));
+        let peak = App::peak_memory();
+        let _ = output.json(&serde_json::json!({ "exit": exit as u8, "errors": errors, "peak_rss_bytes": peak }));
+    } else if keeps_a_log(&cli.command) && exit != Exit::Usage {
+        output.message(&t!("cmd.backup.memory", size = bytes(App::peak_memory())));
     }
     exit
 }

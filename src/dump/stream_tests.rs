@@ -165,19 +165,18 @@ impl Drop for Faulty {
     }
 }
 
+fn onto(file: Faulty) -> DumpWriter<Faulty> {
+    let options = Options { workers: 2, compression: Compression::Gzip { level: 1 } };
+    DumpWriter::start(file, options, Arc::default(), None).unwrap()
+}
+
 #[tokio::test]
 async fn fault_35_a_full_disk_comes_back_to_whoever_feeds() {
     let dump = large(12);
     for left in [0, 10, 400_000, 1_000_000] {
         let dropped = Arc::new(AtomicBool::new(false));
         let file = Faulty { left, gate: None, dropped: Arc::clone(&dropped) };
-        let mut writer = DumpWriter::start(
-            file,
-            Options { workers: 2, compression: Compression::Gzip { level: 1 } },
-            Arc::default(),
-            None,
-        )
-        .unwrap();
+        let mut writer = onto(file);
         let mut result = Ok(());
         for chunk in dump.chunks(100_000) {
             result = writer.feed(Bytes::copy_from_slice(chunk)).await;
@@ -207,13 +206,7 @@ async fn feeding_waits_for_a_slow_disk_and_an_abandoned_writer_lets_go() {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let dropped = Arc::new(AtomicBool::new(false));
     let file = Faulty { left: usize::MAX, gate: Some(Arc::clone(&gate)), dropped: Arc::clone(&dropped) };
-    let mut writer = DumpWriter::start(
-        file,
-        Options { workers: 2, compression: Compression::Gzip { level: 1 } },
-        Arc::default(),
-        None,
-    )
-    .unwrap();
+    let mut writer = onto(file);
     let chunk = Bytes::from(vec![b'x'; 1 << 20]);
     let mut taken = 0;
     // The disk takes nothing, so sooner or later a chunk has to wait: with a deadline, not with a count.
