@@ -6,6 +6,7 @@
 //! before compressing). What comes back is from the disk as far as the store drops the page cache; see the store.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -49,8 +50,16 @@ pub struct Block {
     pub digest: u128,
 }
 
-/// Proves a file as it grows; ends when `pieces` does. `sync` and `hand` are the clocks of making durable and of the rest.
-pub fn follow(echo: Echo, pieces: &Receiver<Expected>, mut sync: Hand, mut hand: Hand) -> Result<Measure, Error> {
+/// Proves a file as it grows; ends when `pieces` does, and at once when it is `abandoned`. `sync` and `hand` are the clocks of
+/// making durable and of the rest.
+pub fn follow(
+    echo: Echo,
+    pieces: &Receiver<Expected>,
+    abandoned: &AtomicBool,
+    mut sync: Hand,
+    mut hand: Hand,
+) -> Result<Measure, Error> {
+    let wanted = || if abandoned.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) };
     let Echo { mut reader, sync: mut make_durable } = echo;
     let mut proof = Proof { decoder: Decoder::new()?, meter: Meter::default(), stored: Vec::new(), plain: Vec::new() };
     let mut waiting = Vec::new();
@@ -63,12 +72,14 @@ pub fn follow(echo: Echo, pieces: &Receiver<Expected>, mut sync: Hand, mut hand:
             bytes += piece.stored as u64;
             waiting.push(piece);
         }
+        wanted()?;
         if bytes >= SYNC || (ended && bytes > 0) {
             sync.was_starved(synced);
             hand.starved(&mut make_durable).map_err(|source| Error::Write { source })?;
             synced = Instant::now();
             sync.passed(usize::try_from(bytes).unwrap_or(0));
             for piece in waiting.drain(..) {
+                wanted()?;
                 proof.piece(&mut reader, &piece)?;
                 hand.passed(piece.stored);
             }
@@ -113,7 +124,7 @@ impl Proof {
         let plain: &[u8] = match block.coding {
             None => stored,
             Some(coding) => {
-                let length = self.decoder.decode(coding, stored, false, &mut self.plain).ok_or_else(different)?;
+                let length = self.decoder.decode(coding, stored, true, &mut self.plain).ok_or_else(different)?;
                 &self.plain[..length]
             }
         };

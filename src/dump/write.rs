@@ -12,6 +12,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Instant;
@@ -369,8 +370,10 @@ impl Worker {
 
 /// The thread behind the writer.
 struct Prover {
-    pieces: Sender<Expected>,
+    /// `None` once no more come.
+    pieces: Option<Sender<Expected>>,
     proof: Receiver<Result<Measure, Error>>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Prover {
@@ -378,18 +381,35 @@ impl Prover {
         let (sync, hand) = (clocks.stage("sync").begin(), clocks.stage("prove").begin());
         let (pieces, received) = channel();
         let (sender, proof) = channel();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let left = Arc::clone(&abandoned);
         spawn("dump-prove", move || {
-            let proof = prove::follow(echo, &received, sync, hand);
+            let proof = prove::follow(echo, &received, &left, sync, hand);
             // Before the result, so that whoever has it knows that no more pieces are taken.
             drop(received);
             let _ = sender.send(proof);
         })?;
-        Ok(Self { pieces, proof })
+        Ok(Self { pieces: Some(pieces), proof, abandoned })
     }
 
-    fn finish(self) -> Result<Measure, Error> {
-        drop(self.pieces);
+    /// Whether there is still somebody to take it.
+    fn pass(&self, piece: Expected) -> bool {
+        self.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok())
+    }
+
+    fn finish(mut self) -> Result<Measure, Error> {
+        self.pieces = None;
         self.proof.recv().unwrap_or(Err(Error::Stopped))
+    }
+}
+
+impl Drop for Prover {
+    /// A dump that is given up is not read to its end: it has lost its name, and would hold its room on the disk as long as that takes.
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.pieces = None;
+        // Until it has let go of the file, and after a proof at once.
+        let _ = self.proof.recv();
     }
 }
 
@@ -451,7 +471,7 @@ impl Outlet {
         out.write_all(bytes).map_err(|source| Error::Write { source })?;
         match &self.proof {
             // What is read back is hashed there.
-            Some(prover) => Ok(prover.pieces.send(expected).is_err()),
+            Some(prover) => Ok(!prover.pass(expected)),
             None => {
                 meter.update(bytes);
                 Ok(false)

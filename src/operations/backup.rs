@@ -155,8 +155,7 @@ fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Resu
 
 /// Steps 2 to 9: from the first byte to the manifest.
 async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings), Error> {
-    let (dumped, roles) = tokio::join!(dump(context, start), dump_roles(context, start));
-    let (draft, dumped) = dumped?;
+    let (draft, dumped, roles) = dump(context, start).await?;
     context.check_cancelled()?;
     put_intent(context, start, Some(dumped.stored.clone()))?;
     hit("backup.6").await;
@@ -178,8 +177,11 @@ struct Dumped {
     timings: Timings,
 }
 
-/// The dump, in a draft that is durable and read back, but has no name yet.
-async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumped), Error> {
+/// What the roles came to: their SQL and whether it has their password hashes, else why there are none.
+type Roles = Result<(Vec<u8>, bool), String>;
+
+/// The dump, in a draft that is durable and read back, but has no name yet; and the roles.
+async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumped, Roles), Error> {
     let database = &start.facts.record.name;
     let draft = context.store.draft(&start.name.file()).await?;
     let progress = Arc::new(Progress::default());
@@ -190,7 +192,8 @@ async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumpe
     let options = Options { workers: context.rules.workers, compression: context.rules.compression };
     let Trail { reader, sync } = draft.trail()?;
     let writer = DumpWriter::start(draft, options, progress, Some(Echo { reader, sync }))?;
-    let flow::Dumped { written, stderr, lane, timings } = match write_dump(context, running, writer).await {
+    let moved = write_dump(context, running, writer, dump_roles(context, start)).await;
+    let (flow::Dumped { written, stderr, lane, timings }, roles) = match moved {
         Err(Error::Runner(error)) => return Err(context.database.explain(database, error).await.into()),
         other => other?,
     };
@@ -205,7 +208,7 @@ async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumpe
     let draft = tokio::task::spawn_blocking(move || draft.sync().map(|()| draft)).await??;
     hit("backup.5").await;
     let warnings = stderr.lines().map(str::trim).filter(|l| !l.is_empty()).map(escape).collect();
-    Ok((draft, Dumped { scan, stored, plain, warnings, lane, timings }))
+    Ok((draft, Dumped { scan, stored, plain, warnings, lane, timings }, roles))
 }
 
 /// What a reading must find.
@@ -238,7 +241,7 @@ impl Expected<'_> {
 }
 
 /// The roles, for a bare server. A backup without them is still a backup: a warning, not a failure.
-async fn dump_roles(context: &Context, start: &Start) -> Result<(Vec<u8>, bool), String> {
+async fn dump_roles(context: &Context, start: &Start) -> Roles {
     let mut last = String::new();
     // Hashes are readable by superusers only; without them the file still makes the roles.
     for passwords in [true, false] {
@@ -258,12 +261,7 @@ async fn dump_roles(context: &Context, start: &Start) -> Result<(Vec<u8>, bool),
 }
 
 /// Companion first, then the manifest: its appearance is the commit.
-async fn commit(
-    context: &Context,
-    start: &Start,
-    mut dumped: Dumped,
-    roles: Result<(Vec<u8>, bool), String>,
-) -> Result<Manifest, Error> {
+async fn commit(context: &Context, start: &Start, mut dumped: Dumped, roles: Roles) -> Result<Manifest, Error> {
     let roles_file = match roles {
         Ok((bytes, passwords)) => {
             let file = name::roles_name(&start.name.file());

@@ -60,41 +60,40 @@ pub(super) struct Dumped {
 }
 
 /// Moves the output of a dump program through all stages into a draft, and back from it. An error of the program drops
-/// the stages with what they hold: nothing that comes after can take a failed dump for a whole one.
-pub(super) async fn write_dump(
+/// the stages with what they hold: nothing that comes after can take a failed dump for a whole one. `beside` is done while the
+/// stages end: not before, because it may need the program's session, and a failed dump does not wait for it.
+pub(super) async fn write_dump<T>(
     context: &Context,
     mut running: Running,
     mut writer: DumpWriter<Box<dyn Draft>>,
-) -> Result<Dumped, Error> {
-    loop {
-        let chunk = tokio::select! {
-            chunk = running.next() => chunk,
-            () = context.cancel.cancelled() => {
-                running.abort().await;
-                writer.abort().await;
-                return Err(Error::Cancelled);
-            }
-        };
-        match chunk? {
-            Some(bytes) => {
-                let fed = tokio::select! {
-                    fed = feed(context, &mut writer, bytes) => fed,
-                    () = context.cancel.cancelled() => Err(Error::Cancelled),
-                };
-                if let Err(error) = fed {
-                    running.abort().await;
-                    return Err(error);
-                }
-            }
-            None => break,
-        }
+    beside: impl Future<Output = T>,
+) -> Result<(Dumped, T), Error> {
+    if let Err(error) = pump(context, &mut running, &mut writer).await {
+        running.abort().await;
+        // Who tries again finds the room and the name free.
+        writer.abort().await;
+        return Err(error);
     }
     let (clocks, stderr, lane) = (writer.clocks(), running.stderr(), running.lane());
     drop(running);
-    let written = context.or_cancelled(writer.finish()).await?;
+    let beside = async { Ok::<_, Error>(beside.await) };
+    let (written, beside) =
+        context.or_cancelled(async { tokio::try_join!(async { Ok(writer.finish().await?) }, beside) }).await?;
     let timings = clocks.read();
     tell_held_back(context, &timings);
-    Ok(Dumped { written, stderr, lane, timings })
+    Ok((Dumped { written, stderr, lane, timings }, beside))
+}
+
+/// Until the program has ended with exit code 0.
+async fn pump(context: &Context, running: &mut Running, writer: &mut DumpWriter<Box<dyn Draft>>) -> Result<(), Error> {
+    context
+        .or_cancelled(async {
+            while let Some(bytes) = running.next().await? {
+                feed(context, writer, bytes).await?;
+            }
+            Ok::<_, Error>(())
+        })
+        .await
 }
 
 /// Feeds, and says so where that holds the dump (and its snapshot in the database) for long.

@@ -9,7 +9,7 @@ use crate::runner::{Input, Program, Running};
 
 impl Postgres {
     pub(super) async fn start_dump(&self, run: &RunId, database: &str, owners: Owners) -> Result<Running, Error> {
-        let wait = format!("--lock-wait-timeout={}", self.connection.lock_timeout.saturating_mul(1000));
+        let wait = self.lock_wait();
         let mut argv = vec!["pg_dump", "--format=plain", "--no-password", &wait];
         if owners == Owners::Omitted {
             argv.extend(["--no-owner", "--no-acl"]);
@@ -21,12 +21,17 @@ impl Postgres {
     }
 
     pub(super) async fn start_roles(&self, run: &RunId, passwords: bool) -> Result<Running, Error> {
-        let mut argv = vec!["pg_dumpall", "--roles-only", "--no-password"];
+        let wait = self.lock_wait();
+        let mut argv = vec!["pg_dumpall", "--roles-only", "--no-password", &wait];
         if !passwords {
             argv.push("--no-role-passwords");
         }
         let program = self.program(&argv, &run.application_name(), "postgres", "");
         Ok(self.runner.start(&program, Input::None).await?)
+    }
+
+    fn lock_wait(&self) -> String {
+        format!("--lock-wait-timeout={}", self.connection.lock_timeout.saturating_mul(1000))
     }
 
     pub(super) async fn end_sessions(&self, runs: &[RunId]) -> Result<u64, Error> {

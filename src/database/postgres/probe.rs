@@ -33,6 +33,9 @@ struct Inside {
 const CLIENTS: &str = "\\echo :VERSION_NAME\n\\! pg_dump --version\n\
                        \\! pg_dump --no-password --compress=zstd:1 --host=/nonexistent 2>&1 | grep -c 'connection to server'\n";
 
+/// What `pg_dump --version` begins with: `pg_dump (PostgreSQL) 17.10 (Debian …)`.
+const PG_DUMP: &str = "pg_dump (PostgreSQL) ";
+
 impl Postgres {
     pub(super) async fn readiness(&self) -> Result<Ready<()>, Error> {
         // Not the database itself: one that a dead restore left closed is to be mended, not waited for.
@@ -66,10 +69,13 @@ impl Postgres {
     }
 
     async fn with_clients(&self, mut server: Server, clients: &str) -> Result<Server, Error> {
-        let mut lines = clients.lines();
-        let (psql, dump) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        // Not by their places: a `psql` may print its own word after that of the program that it starts.
+        let (dumps, others): (Vec<_>, Vec<_>) = clients.lines().partition(|line| line.starts_with(PG_DUMP));
+        let (counts, versions): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|line| matches!(line.trim(), "0" | "1"));
+        let (psql, dump) = (versions.first().copied().unwrap_or_default(), dumps.first().copied().unwrap_or_default());
         // Whatever else stands there is no yes.
-        self.packs.get_or_init(|| lines.next().is_some_and(|count| count.trim() == "1"));
+        self.packs.get_or_init(|| counts == ["1"]);
         let asked;
         let dump = if dump.trim().is_empty() {
             // Why it said nothing is for the runner to tell.
@@ -80,8 +86,7 @@ impl Postgres {
         } else {
             dump.trim()
         };
-        // `pg_dump (PostgreSQL) 17.10 (Debian …)`
-        dump.rsplit_once("(PostgreSQL) ").map_or(dump, |(_, version)| version).clone_into(&mut server.client_version);
+        dump.strip_prefix(PG_DUMP).unwrap_or(dump).clone_into(&mut server.client_version);
         server.client_restricts = *self.restricts.get_or_init(|| knows_restrict(psql));
         Ok(server)
     }

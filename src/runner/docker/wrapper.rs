@@ -93,7 +93,7 @@ pub const BULK: &str = concat!(
     r#"n=$1; shift; exec 3<&0 4>&1 </dev/null
 gather() { trap '' PIPE; exec dd ibs=65536 obs=262144 2>/dev/null; }
 command -v dd >/dev/null 2>&1 || gather() { exec cat; }
-{ sh -c 'printf "%s %s %s\n" "$1" "$$" "$2" >&4; shift 2; exec "$@" 4>&-' amarre "$n" "$$" "$@" 3<&- & p=$!
+{ sh -c 'trap "" PIPE; printf "%s %s %s\n" "$1" "$$" "$2" >&4; shift 2; exec "$@" 4>&-' amarre "$n" "$$" "$@" 3<&- & p=$!
 exec 4>&-; trap '' PIPE
 "#,
     watched!(),
@@ -138,6 +138,7 @@ met() { { kill "$o"; wait "$o"; } 2>/dev/null; }
 no() { met; printf '%s %s\n' "$n" "$*"; read -r a <&3; exit 0; }
 [ -n "$f" ] || no absent
 g=$(id -g)
+refused() { [ -n "$g" ] || no absent; no refused "$g"; }
 "#
     };
 }
@@ -145,9 +146,9 @@ g=$(id -g)
 /// `amarre NONCE NAME DIRECTORY… -- PROGRAM…`: the output leaves through the FIFO `NAME`.
 pub const LANE_OUT: &str = concat!(
     look!(),
-    r#"( : 4>"$f" ) 2>/dev/null || { chgrp -h "$g" "$f" && ( : 4>"$f" ); } 2>/dev/null || no refused "$g"
+    r#"( : 4>"$f" ) 2>/dev/null || { chgrp -h "$g" "$f" && ( : 4>"$f" ); } 2>/dev/null || refused
 exec 4>"$f"; printf '%s\n' "$n" >&4; met
-sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" >&4 4>&-' amarre "$n" "$@" 3<&- & p=$!
+sh -c 'trap "" PIPE; printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" >&4 4>&-' amarre "$n" "$@" 3<&- & p=$!
 exec 4>&-
 "#,
     watched!(),
@@ -158,11 +159,11 @@ read -r a <&3; exit 0"#
 /// The same the other way: the input comes through the FIFO, and ends when the client says `eof` and closes its end.
 pub const LANE_IN: &str = concat!(
     look!(),
-    r#"( : 4<>"$f" ) 2>/dev/null || { chgrp -h "$g" "$f" && ( : 4<>"$f" ); } 2>/dev/null || no refused "$g"
+    r#"( : 4<>"$f" ) 2>/dev/null || { chgrp -h "$g" "$f" && ( : 4<>"$f" ); } 2>/dev/null || refused
 exec 4<>"$f" 5<"$f"
 read -r a <&5; [ "$a" = "$n" ] || no foreign
 met
-sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" <&5 5<&-' amarre "$n" "$@" 3<&- 4>&- & p=$!
+sh -c 'trap "" PIPE; printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" <&5 5<&-' amarre "$n" "$@" 3<&- 4>&- & p=$!
 exec 5<&-
 ( read -r a <&3; [ "$a" = eof ] && exec 4>&- && read -r a <&3
 [ "$a" = end ] && exit 0
