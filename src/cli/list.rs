@@ -46,7 +46,7 @@ fn show(context: &Context, catalogue: &Catalogue) -> Result<(), Failure> {
     let now = context.clock.now();
     let rows: Vec<Vec<String>> = catalogue.entries().iter().map(|entry| row(catalogue, entry, now)).collect();
     let headers = ["name", "age", "size", "rows", "tables", "state"].map(|key| t!(format!("cmd.list.{key}")));
-    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))
+    context.output.data(&output::table_of_names(&headers.each_ref().map(AsRef::as_ref), &rows))
 }
 
 /// Databases that `--undo` brings back. The list is also for when the server is away: then that is said, and no more.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::ProgressBar;
 use rust_i18n::t;
 use serde::Serialize;
@@ -16,6 +16,9 @@ use crate::settings::Environment;
 
 /// Columns where nobody tells how many there are.
 const WIDTH: u16 = 80;
+
+/// The least width of the last column beside names, before the terminal wraps whole lines.
+const LEAST: u16 = 20;
 
 /// The bar on the terminal, if one is shown: lines must not run into it. There is one terminal in a process.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -130,20 +133,49 @@ impl Output {
 /// A table of at most the terminal's width, or 80 columns. Cells are escaped.
 #[must_use]
 pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    // The terminal of a `docker compose exec` has no columns until the client has told them.
-    if !io::stdout().is_terminal() || table.width().is_none_or(|width| width == 0) {
+    let mut table = filled(headers, rows);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if !is_terminal(&table) {
         table.set_width(WIDTH);
     }
-    table.set_header(headers.iter().map(|header| escape(header)));
+    printed(&mut table)
+}
+
+/// A table whose first column has names to be copied: never cut in two. On a terminal the last column gives way, down to a few
+/// words; for programs each row is one line.
+#[must_use]
+pub fn table_of_names(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = filled(headers, rows);
+    if is_terminal(&table) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        let last = headers.len().saturating_sub(1);
+        if let Some(last) = table.column_mut(last) {
+            last.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(LEAST)));
+        }
+        if let Some(first) = table.column_mut(0) {
+            first.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    printed(&mut table)
+}
+
+/// The terminal of a `docker compose exec` has no columns until the client has told them.
+fn is_terminal(table: &Table) -> bool {
+    io::stdout().is_terminal() && table.width().is_some_and(|width| width > 0)
+}
+
+fn filled(headers: &[&str], rows: &[Vec<String>]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headers.iter().map(|header| escape(header)));
     for row in rows {
         table.add_row(row.iter().map(|cell| escape(cell)));
     }
+    table
+}
+
+fn printed(table: &mut Table) -> String {
     if let Some(first) = table.column_mut(0) {
         first.set_padding((0, 1));
-        // Names are there to be copied: never cut in two.
-        first.set_constraint(ColumnConstraint::ContentWidth);
     }
     let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
@@ -219,6 +251,8 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert!(text.contains("evil\\u{1b}[31m\\nname"), "{text}");
+        let text = table_of_names(&["NAME", "STATE", "AGE"], &rows);
+        assert_eq!(text.lines().count(), 3, "a line for each: {text}");
     }
 
     #[test]

@@ -82,5 +82,5 @@ fn show(context: &Context, args: &PruneArgs, plan: &Plan) -> Result<(), Failure>
         })
         .collect();
     let headers = [t!("cmd.list.name"), t!("cmd.prune.what"), t!("cmd.prune.why")];
-    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))
+    context.output.data(&output::table_of_names(&headers.each_ref().map(AsRef::as_ref), &rows))
 }
