@@ -20,7 +20,7 @@ use crate::dump::stage::Hand;
 
 /// Bytes that are made durable at once: large enough for a disk to write in one go, small enough that little is left to
 /// do when the dump ends.
-const SYNC: u64 = 24 * 1024 * 1024;
+const SYNC: u64 = 8 * 1024 * 1024;
 
 /// The file behind the writer.
 pub struct Echo {

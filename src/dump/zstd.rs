@@ -4,7 +4,7 @@
 //! Formats: RFC 8878; the table as in `zstd_seekable_compression_format.md` of the zstd project, without checksums.
 
 use zstd::bulk::Compressor;
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, ParamSwitch};
 
 use crate::dump::encode::{BLOCK, MIN_STORED};
 use crate::dump::error::Error;
@@ -27,11 +27,25 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// With this level, 1 to 19.
+    ///
+    /// Level 1 is the library's with a table that fits the nearest cache and longer steps where nothing matches: a sixth
+    /// faster, files larger by a sixtieth (`docs/BENCHMARKS.md`). The library itself takes such steps at its negative levels
+    /// only, and leaves literals as they are there, which makes files nearly twice as large.
+    ///
     /// # Errors
     /// [`Error::Compressor`].
     pub fn new(level: u8) -> Result<Self, Error> {
+        let quick = [
+            CParameter::HashLog(13),
+            CParameter::TargetLength(3),
+            CParameter::LiteralCompressionMode(ParamSwitch::Enable),
+        ];
+        let quick: &[CParameter] = if level <= 1 { &quick } else { &[] };
         let mut compressor = Compressor::new(i32::from(level)).map_err(|_| Error::Compressor)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(|_| Error::Compressor)?;
+        for parameter in [CParameter::ChecksumFlag(true)].iter().chain(quick) {
+            compressor.set_parameter(*parameter).map_err(|_| Error::Compressor)?;
+        }
         Ok(Self { compressor })
     }
 
