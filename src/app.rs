@@ -180,6 +180,7 @@ impl App {
             database: d.name.clone(),
             host: d.host.clone(),
             port: d.port,
+            may_loop: d.runner != settings::Runner::Local,
             lock_timeout: d.lock_timeout.as_secs(),
         }
     }

@@ -107,6 +107,53 @@ fn fault_21_a_database_that_starts_late_is_waited_for() {
     bed.run(&["backup"]).expect(0);
 }
 
+/// Where a Unix socket is the way to the server, a dump takes the loopback if that server, and nobody else, answers there.
+#[test]
+fn a_dump_takes_the_loopback_only_where_the_same_server_lets_it_in() {
+    let own = OwnServer::start(&[], &["-c", "log_disconnections=on", "-c", "log_line_prefix=%a "]);
+    own.server.psql("hub_chantier", "create table t as select generate_series(1, 2000) i");
+    let mut bed = Bed::without_database(&own.server, "hub_chantier");
+    let ways = |bed: &Bed, ways: &[&str]| {
+        bed.run(&["backup"]).expect(0);
+        wait_for("the sessions' ends", || dumps(&own).len() >= ways.len());
+        assert_eq!(dumps(&own), ways);
+    };
+    ways(&bed, &["host=127.0.0.1"]);
+    // Whoever names a way gets that one.
+    bed.set("BACKUP_DB_HOST", "/var/run/postgresql");
+    ways(&bed, &["host=127.0.0.1", "host=[local]"]);
+    bed.env.remove("BACKUP_DB_HOST");
+    // The rules refuse, then want TLS, which it has not, then the password, which goes to nobody there: the socket is good enough.
+    let rules = "/var/lib/postgresql/data/pg_hba.conf";
+    let mut known = vec!["host=127.0.0.1", "host=[local]"];
+    for rule in [
+        "host all all 127.0.0.1/32 reject",
+        "hostssl all all 127.0.0.1/32 trust",
+        "host postgres all 127.0.0.1/32 trust",
+        "host all all 127.0.0.1/32 scram-sha-256",
+    ] {
+        own.exec_as_root(&[
+            "sh",
+            "-c",
+            &format!("echo '{rule}' > {rules}.new; grep ^local {rules} >> {rules}.new; cat {rules}.new > {rules}"),
+        ]);
+        assert_eq!(own.server.psql("postgres", "select pg_reload_conf()"), "t");
+        let refused = ["psql", "-h", "127.0.0.1", "-w", "-c", "select"];
+        wait_for("the new rules", || !own.server.client("hub_chantier", &refused).output().unwrap().status.success());
+        known.push("host=[local]");
+        ways(&bed, &known);
+    }
+}
+
+/// By which ways the sessions of dumps came, as the server tells when they end. The roles are read in another database.
+fn dumps(own: &OwnServer) -> Vec<String> {
+    let output = Command::new("docker").args(["logs", &own.server.container]).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ends = log.lines().filter(|line| line.starts_with("amarre/") && !line.starts_with("amarre/ask "));
+    let ends = ends.filter(|line| line.contains("disconnection") && line.contains(" database=hub_chantier "));
+    ends.map(|line| line.split_whitespace().find(|word| word.starts_with("host=")).unwrap().to_owned()).collect()
+}
+
 /// The first start of an official image: a server that answers, runs the scripts, and makes room for the real one.
 #[test]
 fn fault_21_a_server_that_is_restarted_under_the_dump_is_asked_again() {
@@ -360,7 +407,11 @@ struct Small {
 
 impl Small {
     fn mount(label: &str, size: &str) -> Option<Self> {
-        let bed = Bed::filled(label);
+        let mut bed = Bed::filled(label);
+        if common::end() == ".sql" {
+            // The sizes are for packed dumps; a first one that is not needs room for the whole database.
+            bed.env.remove("BACKUP_COMPRESSION");
+        }
         let options = format!("size={size},mode=0700");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(bed.dir()).output();
         if mounted.is_ok_and(|o| o.status.success()) {
@@ -524,7 +575,9 @@ fn fault_64_told_to_stop_a_backup_ends_soon_and_commits_nothing() {
 fn stages(timings: &serde_json::Value) -> Vec<String> {
     let stages = timings.as_array().unwrap();
     for stage in stages {
-        assert!(stage["bytes"].as_u64().unwrap() > 1000, "{stage}");
+        // What is stored as it is passes by the unpacker.
+        let passed = stage["bytes"].as_u64().unwrap() > 1000 || (stage["stage"] == "unpack" && common::end() == ".sql");
+        assert!(passed, "{stage}");
         let times = ["busy_seconds", "starved_seconds", "blocked_seconds"].map(|key| stage[key].as_f64().unwrap());
         assert!(times.iter().sum::<f64>() > 0.0 && times.iter().all(|t| (0.0..120.0).contains(t)), "{stage}");
     }
@@ -540,7 +593,10 @@ fn every_run_tells_where_its_time_went_and_how_much_memory_it_had() {
     assert_eq!(stages(&read["backups"][0]["timings"]), ["read", "unpack", "inspect"]);
     let replace = format!("--yes-replace={}", bed.database);
     let restored = bed.run(&["restore", "--latest", "--json", &replace]).expect(0).json();
+    assert_eq!(stages(&restored["check_timings"]), ["read", "unpack", "inspect"]);
     assert_eq!(stages(&restored["timings"]), ["read", "unpack", "load"]);
+    let planned = bed.run(&["restore", "--latest", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!(stages(&planned["timings"]), ["read", "unpack", "inspect"]);
     assert!(["exec", "fifo"].contains(&restored["lane"].as_str().unwrap()), "{restored}");
     let pruned = bed.run(&["prune", "--json"]).expect(0).json();
     let undone = bed.run(&["restore", "--undo", "--json", &replace]).expect(0).json();
@@ -548,6 +604,8 @@ fn every_run_tells_where_its_time_went_and_how_much_memory_it_had() {
         assert!(run["peak_rss_bytes"].as_u64().unwrap() > 1_000_000, "{run}");
     }
     let latest = ["restore", "--latest", "--timings", &replace];
+    let planned = bed.run(&["restore", "--latest", "--timings", "--dry-run"]).expect(0);
+    planned.prints(" input wait  room wait  share").prints(" slowest");
     for arguments in [&["backup", "--timings"][..], &["verify", "--timings"], &latest] {
         let ran = bed.run(arguments).expect(0).prints(" input wait  room wait  share").says("peak memory: ");
         let marked = ran.out.lines().filter(|line| line.ends_with(" slowest")).count();

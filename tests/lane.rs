@@ -436,6 +436,12 @@ async fn fault_63_a_client_killed_with_sigkill_leaves_no_process() {
     for program in [format!("sort -o /tmp/{mark}"), format!("yes {mark}"), format!("sleep 86400.{mark}")] {
         idle.wait_until(&program, true).await;
     }
+    // A program runs a moment before its client knows that it does.
+    let deadline = Instant::now() + PATIENCE;
+    while fs::read_dir(lane.path()).unwrap().count() > 0 {
+        assert!(Instant::now() < deadline, "a FIFO keeps its name");
+        sleep(Duration::from_millis(20)).await;
+    }
     victim.kill().unwrap();
     victim.wait().unwrap();
     idle.wait_until(&mark, false).await;

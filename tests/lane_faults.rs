@@ -238,13 +238,30 @@ async fn fault_14_an_other_side_that_never_comes_is_not_waited_for() {
             matches!(&failed, Error::Engine(EngineError::Silent { endpoint: named, .. }) if *named == endpoint);
         assert!(silent, "{failed:?}");
     }
+    // It is in the container, but a kernel of its own is between: that is told from a FIFO that somebody put there.
+    fn row(_: &str) -> Vec<u8> {
+        frame(1, b"rows\n")
+    }
+    fn another(path: &Path) {
+        fs::remove_file(path).unwrap();
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    const ALONE: &[Step] = &[Stays];
+    const REPLACED: &[Step] = &[Swaps(another), Stays];
+    const EXEC_LANE: &[Step] = &[BEGINS, Sends(row), ENDS, Stays];
     for fed in [false, true] {
-        let bench = Bench::new(&[Stays], &[]);
-        let failed = bench.start(if fed { Input::Bytes(rows("").into()) } else { Input::None }).await.err().unwrap();
+        let input = || if fed { Input::Bytes(rows("").into()) } else { Input::None };
+        let bench = Bench::with(&[(START, InTurn(vec![Acts(ALONE), Acts(EXEC_LANE)]))]);
+        let running = bench.start(input()).await.unwrap();
+        assert_eq!((running.lane(), bench.names()), ("exec", 0));
+        assert_eq!(running.collect(MEGABYTE).await.unwrap().stdout, rows(""));
+        // So that the wrapper does not wait for ever either.
+        bench.engine.until_heard("gone").await;
+
+        let bench = Bench::with(&[(START, InTurn(vec![Acts(REPLACED), Acts(EXEC_LANE)]))]);
+        let failed = bench.start(input()).await.err().unwrap();
         assert!(matches!(&failed, Error::Lane { cause, .. } if cause.contains("2 s")), "{failed:?}");
         assert!(failed.hint().is_some());
-        assert_eq!(bench.names(), 0);
-        // So that the wrapper does not wait for ever either.
         bench.engine.until_heard("gone").await;
     }
 }

@@ -126,6 +126,7 @@ async fn lane(app: &App) -> Option<Check> {
             let fix = match why {
                 NoFastLane::NotOurs { .. } => t!("doctor.lane_not_ours", dir = dir, user = privileges::USER),
                 NoFastLane::Refused { .. } => t!("doctor.lane_refused", name = name),
+                NoFastLane::Unmet { .. } => t!("doctor.lane_unmet", name = name),
                 NoFastLane::NoDirectory { .. } | NoFastLane::NotShared { .. } => t!("doctor.lane_fix", dir = dir),
             };
             Check::warning("lane", seen, fix)

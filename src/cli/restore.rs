@@ -38,6 +38,8 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     if args.dry_run {
         if args.json {
             context.output.json(&plan_json(&plan))?;
+        } else if args.timings {
+            context.show_timings(&plan.timings)?;
         }
         context.output.message(&t!("cmd.restore.dry"));
         return Ok(Exit::Done);
@@ -180,7 +182,10 @@ fn show_result(context: &Context, args: &RestoreArgs, plan: &Plan, restored: &Re
         tracing::info!("{line}");
     }
     if args.timings {
-        context.show_timings(&restored.timings)?;
+        for (part, timings) in [("checked", &plan.timings), ("loaded", &restored.timings)] {
+            context.output.data(&t!(format!("cmd.timings.{part}")))?;
+            context.show_timings(timings)?;
+        }
     }
     if restored.took.num_seconds() > SLOW_SECONDS {
         context.output.warning(&t!("cmd.restore.slow"), None);
@@ -267,6 +272,7 @@ fn plan_json(plan: &Plan) -> serde_json::Value {
         "rows": plan.proof.scan.content.rows(),
         "tables": plan.proof.scan.content.tables.len(),
         "notices": plan.notices,
+        "timings": timings::json(&plan.timings),
     })
 }
 
@@ -290,6 +296,7 @@ fn result_json(plan: &Plan, restored: &Restored) -> serde_json::Value {
         "old": restored.old.as_ref().map(|(name, until)| json!({ "database": name, "until": until })),
         "seconds": restored.took.num_milliseconds() as f64 / 1000.0,
         "peak_rss_bytes": App::peak_memory(),
+        "check_timings": timings::json(&plan.timings),
         "timings": timings::json(&restored.timings),
     })
 }

@@ -192,7 +192,7 @@ async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumpe
     let options = Options { workers: context.rules.workers, compression: context.rules.compression };
     let Trail { reader, sync } = draft.trail()?;
     let writer = DumpWriter::start(draft, options, progress, Some(Echo { reader, sync }))?;
-    let moved = write_dump(context, running, writer, dump_roles(context, start)).await;
+    let moved = write_dump(context, running, writer, || dump_roles(context, start)).await;
     let (flow::Dumped { written, stderr, lane, timings }, roles) = match moved {
         Err(Error::Runner(error)) => return Err(context.database.explain(database, error).await.into()),
         other => other?,
@@ -254,7 +254,14 @@ async fn dump_roles(context: &Context, start: &Start) -> Roles {
         };
         match collected {
             Ok(output) => return Ok((output.stdout, passwords)),
-            Err(error) => last = context.database.explain(&start.facts.record.name, error).await.to_string(),
+            Err(error) => {
+                let error = context.database.explain(&start.facts.record.name, error).await;
+                last = error.to_string();
+                // Only what the role may not is a reason to go without them.
+                if !matches!(error, crate::database::Error::Permission { .. }) {
+                    break;
+                }
+            }
         }
     }
     Err(last)

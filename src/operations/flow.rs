@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rust_i18n::t;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::{Context, Error};
@@ -60,15 +60,48 @@ pub(super) struct Dumped {
 }
 
 /// Moves the output of a dump program through all stages into a draft, and back from it. An error of the program drops
-/// the stages with what they hold: nothing that comes after can take a failed dump for a whole one. `beside` is done while the
-/// stages end: not before, because it may need the program's session, and a failed dump does not wait for it.
-pub(super) async fn write_dump<T>(
+/// the stages with what they hold: nothing that comes after can take a failed dump for a whole one. `beside` is done while
+/// the dump runs: not before its first bytes, because then the dump has its session, and a server that refuses one more is
+/// asked again when it has ended. A failed dump does not wait for it.
+pub(super) async fn write_dump<T, E, F: Future<Output = Result<T, E>>>(
+    context: &Context,
+    running: Running,
+    writer: DumpWriter<Box<dyn Draft>>,
+    beside: impl Fn() -> F,
+) -> Result<(Dumped, Result<T, E>), Error> {
+    let begun = Notify::new();
+    let mut early = std::pin::pin!(async {
+        begun.notified().await;
+        beside().await
+    });
+    let mut all = std::pin::pin!(write_all(context, running, writer, &begun));
+    let mut done = None;
+    let dumped = loop {
+        tokio::select! {
+            dumped = &mut all => break dumped?,
+            early = &mut early, if done.is_none() => done = Some(early),
+        }
+    };
+    let early = match done {
+        Some(done) => done,
+        None => context.or_cancelled(async { Ok::<_, Error>(early.await) }).await?,
+    };
+    tell_held_back(context, &dumped.timings);
+    let beside = match early {
+        Ok(done) => Ok(done),
+        Err(_) => context.or_cancelled(async { Ok::<_, Error>(beside().await) }).await?,
+    };
+    Ok((dumped, beside))
+}
+
+/// Until the file is proven; `begun` is told of the first bytes.
+async fn write_all(
     context: &Context,
     mut running: Running,
     mut writer: DumpWriter<Box<dyn Draft>>,
-    beside: impl Future<Output = T>,
-) -> Result<(Dumped, T), Error> {
-    if let Err(error) = pump(context, &mut running, &mut writer).await {
+    begun: &Notify,
+) -> Result<Dumped, Error> {
+    if let Err(error) = pump(context, &mut running, &mut writer, begun).await {
         running.abort().await;
         // Who tries again finds the room and the name free.
         writer.abort().await;
@@ -76,20 +109,24 @@ pub(super) async fn write_dump<T>(
     }
     let (clocks, stderr, lane) = (writer.clocks(), running.stderr(), running.lane());
     drop(running);
-    let beside = async { Ok::<_, Error>(beside.await) };
-    let (written, beside) =
-        context.or_cancelled(async { tokio::try_join!(async { Ok(writer.finish().await?) }, beside) }).await?;
-    let timings = clocks.read();
-    tell_held_back(context, &timings);
-    Ok((Dumped { written, stderr, lane, timings }, beside))
+    let written = context.or_cancelled(async { Ok::<_, Error>(writer.finish().await?) }).await?;
+    Ok(Dumped { written, stderr, lane, timings: clocks.read() })
 }
 
 /// Until the program has ended with exit code 0.
-async fn pump(context: &Context, running: &mut Running, writer: &mut DumpWriter<Box<dyn Draft>>) -> Result<(), Error> {
+async fn pump(
+    context: &Context,
+    running: &mut Running,
+    writer: &mut DumpWriter<Box<dyn Draft>>,
+    begun: &Notify,
+) -> Result<(), Error> {
     context
         .or_cancelled(async {
-            while let Some(bytes) = running.next().await? {
+            let mut next = running.next().await?;
+            begun.notify_one();
+            while let Some(bytes) = next {
                 feed(context, writer, bytes).await?;
+                next = running.next().await?;
             }
             Ok::<_, Error>(())
         })

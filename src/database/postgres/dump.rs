@@ -1,7 +1,9 @@
 //! Starting `pg_dump` and `pg_dumpall`, and ending what a dead run left.
 
-use super::Postgres;
+use std::sync::PoisonError;
+
 use super::psql::literal;
+use super::{LOOPBACK, Loopback, Postgres};
 use crate::database::Error;
 use crate::domain::manifest::Owners;
 use crate::domain::run::RunId;
@@ -16,7 +18,13 @@ impl Postgres {
         }
         // The lowest level: it takes less from `pg_dump`, which has one core, than the bytes that it saves take from the lane.
         let zstd = if self.packs.get() == Some(&true) { vec!["--compress=zstd:1".to_owned()] } else { Vec::new() };
-        let program = Program { bulk: true, zstd, ..self.program(&argv, &run.application_name(), database, "") };
+        let mut program = Program { bulk: true, zstd, ..self.program(&argv, &run.application_name(), database, "") };
+        let loopback = self.loopback.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Loopback { port, .. }) = loopback.filter(|found| found.database == database) {
+            let way = LOOPBACK.into_iter().chain([("PGPORT", &*port)]);
+            program.env.retain(|(name, _)| !matches!(&**name, "PGPORT" | "PGPASSWORD"));
+            program.env.extend(way.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
         Ok(self.runner.start(&program, Input::None).await?)
     }
 

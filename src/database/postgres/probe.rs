@@ -1,12 +1,14 @@
 //! Questions to the server. Every script answers with one JSON value; the SQL lives in `sql/`.
 
+use std::sync::PoisonError;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::load::knows_restrict;
 use super::psql::{connect, literal};
-use super::{Postgres, Ready, SETTLING_SECONDS};
+use super::{LOOPBACK, Loopback, Postgres, Ready, SETTLING_SECONDS};
 use crate::database::{Error, Facts, Mark, Marked, Obstacle, Server};
 use crate::domain::content::Needs;
 use crate::domain::manifest::{DatabaseRecord, Owners};
@@ -28,13 +30,30 @@ struct Inside {
     owners: Owners,
 }
 
-/// What the client programs say of themselves. `psql` runs nothing but these words; `pg_dump` is the one beside it. Whether it
-/// was built with zstd only shows when it is used: it refuses before it connects, which is to fail here in any case.
-const CLIENTS: &str = "\\echo :VERSION_NAME\n\\! pg_dump --version\n\
-                       \\! pg_dump --no-password --compress=zstd:1 --host=/nonexistent 2>&1 | grep -c 'connection to server'\n";
+/// What the client programs say of themselves, each when it is ready: the shell's part of a line for `psql`, which runs nothing but
+/// these words; `pg_dump` is the one beside it. Whether it was built with zstd only shows when it is used: it refuses before it
+/// connects, which is to fail here in any case.
+///
+/// `psql` gives its children the default for SIGPIPE, and they may outlive it: then the server, who adopts them, must not see one
+/// die by a signal (`runner::docker::wrapper`).
+const CLIENTS: &str = "trap '' PIPE; pg_dump --version & \
+                       pg_dump --no-password --compress=zstd:1 --host=/nonexistent 2>&1 | grep -c 'connection to server' & ";
+
+/// Where the server answers on the loopback too, and when it was started; `LOOPBACK` is the way that a dump takes. Without any
+/// password: nobody knows yet who listens there. At the database of the dump, since rules are for databases. Not where the
+/// environment says how to connect: whoever wrote that means it, and Debian's `pg_wrapper`, which says so to its children, would
+/// take another server or version for another host.
+const ON_LOOPBACK: &str = "t=; command -v timeout >/dev/null 2>&1 && t='timeout 3'; [ -n \"$PGHOST\" ] || \
+     LOOPBACK PGDATABASE=\"$AMARRE_DATABASE\" PGCONNECT_TIMEOUT=2 \
+     $t psql --no-psqlrc --no-password -Atqc \"select 'loopback ' || pg_catalog.current_setting('port') \
+     || ' ' || pg_catalog.pg_postmaster_start_time() where pg_catalog.host(pg_catalog.inet_client_addr()) = '127.0.0.1'\" \
+     2>/dev/null & ";
 
 /// What `pg_dump --version` begins with: `pg_dump (PostgreSQL) 17.10 (Debian …)`.
 const PG_DUMP: &str = "pg_dump (PostgreSQL) ";
+
+/// What the answer on the loopback begins with; then its port, and when that server was started.
+const ANSWER: &str = "loopback ";
 
 impl Postgres {
     pub(super) async fn readiness(&self) -> Result<Ready<()>, Error> {
@@ -46,8 +65,12 @@ impl Postgres {
 
     /// Everything that a run begins with, in one session.
     pub(super) async fn probe_all(&self, database: &str) -> Result<Ready<(Server, Option<Facts>)>, Error> {
-        let script = format!("{CLIENTS}{}{}", include_str!("sql/server.sql"), facts_script(database));
-        let text = self.run_script(Self::maintenance(database), &script).await?;
+        // Somebody who names a host wants that one.
+        let loopback = self.connection.may_loop && self.connection.host.is_none();
+        let script =
+            format!("{}{}{}", clients_script(loopback), include_str!("sql/server.sql"), facts_script(database));
+        let known = ("AMARRE_DATABASE".to_owned(), database.to_owned());
+        let text = self.run_script_with(Self::maintenance(database), &script, Some(known)).await?;
         let (clients, json) = split_clients(&text);
         let mut answers = Answers::new(json);
         let server: Server = answers.next()?;
@@ -55,27 +78,32 @@ impl Postgres {
             return Ok(Ready::Recovering);
         }
         let facts = answers.facts()?;
+        let clients = Clients::of(clients);
+        self.learn_loopback(database, clients.loopback, &server);
         let settling = facts.is_none() && server.age_seconds < SETTLING_SECONDS;
         let found = (self.with_clients(server, clients).await?, facts);
         Ok(if settling { Ready::Settling(found) } else { Ready::Yes(found) })
     }
 
     pub(super) async fn probe_server(&self) -> Result<Server, Error> {
-        let script = format!("{CLIENTS}{}", include_str!("sql/server.sql"));
+        let script = format!("{}{}", clients_script(false), include_str!("sql/server.sql"));
         let text = self.run_script(Self::maintenance(&self.connection.database), &script).await?;
         let (clients, json) = split_clients(&text);
         let server = Answers::new(json).next()?;
-        self.with_clients(server, clients).await
+        self.with_clients(server, Clients::of(clients)).await
     }
 
-    async fn with_clients(&self, mut server: Server, clients: &str) -> Result<Server, Error> {
-        // Not by their places: a `psql` may print its own word after that of the program that it starts.
-        let (dumps, others): (Vec<_>, Vec<_>) = clients.lines().partition(|line| line.starts_with(PG_DUMP));
-        let (counts, versions): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|line| matches!(line.trim(), "0" | "1"));
-        let (psql, dump) = (versions.first().copied().unwrap_or_default(), dumps.first().copied().unwrap_or_default());
-        // Whatever else stands there is no yes.
-        self.packs.get_or_init(|| counts == ["1"]);
+    /// Remembers where a dump of `database` finds the server on the loopback, if it is the same one. Anew each time: a server is
+    /// restarted with other settings.
+    fn learn_loopback(&self, database: &str, said: Option<&str>, server: &Server) {
+        let port = said.and_then(|said| said.split_once(' ')).filter(|(_, started)| *started == server.started);
+        let found = port.map(|(port, _)| Loopback { database: database.to_owned(), port: port.to_owned() });
+        *self.loopback.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    async fn with_clients(&self, mut server: Server, said: Clients<'_>) -> Result<Server, Error> {
+        let Clients { psql, dump, packs, .. } = said;
+        self.packs.get_or_init(|| packs);
         let asked;
         let dump = if dump.trim().is_empty() {
             // Why it said nothing is for the runner to tell.
@@ -127,6 +155,19 @@ impl Postgres {
     }
 }
 
+/// The lines of a script that ask the client programs; with `loopback` also whether the server answers there, where it is
+/// reached by its socket.
+fn clients_script(loopback: bool) -> String {
+    let ask = |more: &str| format!("\\! {CLIENTS}{more}wait\n");
+    let version = "\\echo :VERSION_NAME\n";
+    if !loopback {
+        return format!("{version}{}", ask(""));
+    }
+    let by_socket = "select pg_catalog.inet_client_addr() is null as by_socket \\gset\n\\if :by_socket\n";
+    let way = LOOPBACK.map(|(name, value)| format!("{name}={value}")).join(" ");
+    format!("{version}{by_socket}{}\\else\n{}\\endif\n", ask(&ON_LOOPBACK.replace("LOOPBACK", &way)), ask(""))
+}
+
 /// Asks what `pg_database` knows of `database`, and where it takes sessions, goes on in it: a session in a closed database is
 /// refused, and so is one in a database that is not there.
 fn facts_script(database: &str) -> String {
@@ -143,6 +184,36 @@ fn facts_script(database: &str) -> String {
 /// What [`CLIENTS`] printed, and what came after it.
 fn split_clients(text: &str) -> (&str, &str) {
     text.find("\n{").map_or(("", text), |at| text.split_at(at))
+}
+
+/// What the programs of [`clients_script`] printed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Clients<'a> {
+    psql: &'a str,
+    dump: &'a str,
+    /// `pg_dump` can compress with zstd.
+    packs: bool,
+    /// Port of the server on the loopback, and when that was started.
+    loopback: Option<&'a str>,
+}
+
+impl<'a> Clients<'a> {
+    /// Not by their places: they speak when they are ready.
+    fn of(text: &'a str) -> Self {
+        let mut said = Self::default();
+        let mut counts = Vec::new();
+        for line in text.lines() {
+            match line.trim() {
+                count @ ("0" | "1") => counts.push(count),
+                _ if line.starts_with(PG_DUMP) => said.dump = line,
+                _ if line.starts_with(ANSWER) => said.loopback = line.strip_prefix(ANSWER),
+                _ if said.psql.is_empty() => said.psql = line,
+                _ => {}
+            }
+        }
+        // Whatever else stands there is no yes.
+        Self { packs: counts == ["1"], ..said }
+    }
 }
 
 /// The JSON values that a script printed, one after the other.
@@ -180,6 +251,17 @@ mod tests {
         let mut answers = Answers::new(json);
         assert_eq!(answers.next::<serde_json::Value>().unwrap(), json!({ "a": 1 }));
         assert_eq!(answers.facts().unwrap(), None);
+    }
+
+    #[test]
+    fn what_the_clients_say_is_known_in_any_order() {
+        let said =
+            Clients::of("1\n17.11 (Debian)\nloopback 5432 2026-01-02 03:04:05.6+00\npg_dump (PostgreSQL) 17.11\n");
+        let loopback = Some("5432 2026-01-02 03:04:05.6+00");
+        assert_eq!(said, Clients { psql: "17.11 (Debian)", dump: "pg_dump (PostgreSQL) 17.11", packs: true, loopback });
+        assert_eq!(Clients::of("0\n17.11"), Clients { psql: "17.11", ..Clients::default() });
+        assert!(!Clients::of("1\n1\n").packs);
+        assert_eq!(Clients::of(""), Clients::default());
     }
 
     #[test]

@@ -29,8 +29,19 @@ impl Postgres {
 
     /// What a script prints.
     pub(super) async fn run_script(&self, database: &str, script: &str) -> Result<String, Error> {
+        self.run_script_with(database, script, None).await
+    }
+
+    /// The same, with one more variable in the environment of `psql`.
+    pub(super) async fn run_script_with(
+        &self,
+        database: &str,
+        script: &str,
+        more: Option<(String, String)>,
+    ) -> Result<String, Error> {
         let mut program = self.program(&PSQL, "amarre/ask", database, "-c default_transaction_read_only=off");
         program.env.push(("PGCLIENTENCODING".to_owned(), "UTF8".to_owned()));
+        program.env.extend(more);
         let input = Input::Bytes(Bytes::copy_from_slice(script.as_bytes()));
         let output = match self.runner.start(&program, input).await {
             Ok(running) => running.collect(ANSWER_LIMIT).await,

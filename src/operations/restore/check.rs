@@ -8,20 +8,21 @@ use super::choose::Chosen;
 use crate::database::{Facts, Server};
 use crate::domain::content::Needs;
 use crate::domain::text::escape;
+use crate::domain::timings::Timings;
 use crate::dump::{Foreign, Proof, Scan};
 use crate::operations::backup::Expected;
 use crate::operations::{Context, Error, verify};
 
 /// Reads the whole file; with a manifest it must be what that says.
-pub(super) async fn file(context: &Context, chosen: &Chosen) -> Result<Proof, Error> {
+pub(super) async fn file(context: &Context, chosen: &Chosen) -> Result<(Proof, Timings), Error> {
     let limit = chosen.manifest.as_ref().map(|m| m.plain.bytes);
-    let (proof, _) = verify::read_from(context, &*chosen.store, &chosen.file, limit).await?;
+    let (proof, timings) = verify::read_from(context, &*chosen.store, &chosen.file, limit).await?;
     if let Some(manifest) = &chosen.manifest {
         let (stored, plain, content) = (&manifest.stored, &manifest.plain, &manifest.content);
         Expected { file: &chosen.file, stored, plain, content }.check(&proof)?;
     }
     proof.scan.complete()?;
-    Ok(proof)
+    Ok((proof, timings))
 }
 
 /// Refuses what psql would run (fault 83, 84); what only names the database is left out and said.

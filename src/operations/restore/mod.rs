@@ -74,6 +74,8 @@ pub struct Plan {
     pub manifest: Option<Arc<Manifest>>,
     /// What reading it whole found.
     pub proof: Proof,
+    /// How long the stages of that reading took.
+    pub timings: Timings,
     /// The server.
     pub server: Server,
     /// The live database; `None`: there is none yet.
@@ -113,7 +115,7 @@ pub struct Restored {
 /// [`Error`]: nothing to restore, a damaged or foreign file, a server that cannot take it.
 pub async fn plan(context: &Context, request: Request) -> Result<Plan, Error> {
     let chosen = choose::choose(context, &request.source).await?;
-    let proof = check::file(context, &chosen).await?;
+    let (proof, timings) = check::file(context, &chosen).await?;
     let mut notices = chosen.notices.clone();
     let database = context.database.name().to_owned();
     let (server, live) = context.survey(&database).await?;
@@ -130,6 +132,7 @@ pub async fn plan(context: &Context, request: Request) -> Result<Plan, Error> {
         manifest: chosen.manifest,
         request,
         proof,
+        timings,
         server,
         live,
         database,

@@ -146,9 +146,10 @@ impl Run {
         let (cmd, env) = command(script, &nonce, &place, program);
         let mut main = attach(engine, container, cmd, env).await?;
         let header = read_header(engine, container, &nonce, &mut main, driver).await;
-        let (pids, early) = match header.map_err(|error| nobody_came(&path, error))? {
-            Ok(read) => read,
-            Err(why) => return Ok(Err(why)),
+        let (pids, early) = match header {
+            Ok(Ok(read)) => read,
+            Ok(Err(why)) => return Ok(Err(why)),
+            Err(error) => return nobody_came(&fifo, error).map(Err),
         };
         let program = program.argv.first().cloned().unwrap_or_default();
         let (engine, container) = (engine.clone(), container.clone());
@@ -534,13 +535,13 @@ pub(super) async fn give_group(
     Ok(timeout(SETTLE, asked).await.is_ok_and(|code| code == Some(0)))
 }
 
-/// An engine that let the wrapper's first line come is not silent: then the wrapper waits at the FIFO.
-fn nobody_came(fifo: &str, error: Error) -> Error {
-    match error {
-        Error::Engine(EngineError::Silent { seconds, .. }) => {
-            lane_failed(fifo, t!("runner.lane.nobody_came", seconds = seconds).into_owned())
-        }
-        other => other,
+/// An engine that started the wrapper is not silent: then the wrapper waits at the FIFO. Either somebody put another there, or
+/// the container sees the directory with a kernel of its own, which shares files and no FIFOs.
+fn nobody_came(fifo: &Fifo, error: Error) -> Result<NoLane, Error> {
+    let Error::Engine(EngineError::Silent { seconds, .. }) = error else { return Err(error) };
+    match fifo.reader() {
+        Ok(_) => Ok(NoLane::Unmet(seconds)),
+        Err(_) => Err(lane_failed(&fifo.shown(), t!("runner.lane.nobody_came", seconds = seconds).into_owned())),
     }
 }
 
@@ -559,7 +560,8 @@ fn new_nonce() -> Result<Nonce, EngineError> {
 
 /// Words and environment of the exec of `program` within `script`.
 fn command(script: &str, nonce: &Nonce, words: &[&str], program: &Program) -> (Vec<String>, Vec<String>) {
-    let first = ["sh", "-c", script, "amarre", nonce.as_str()];
+    let script = [wrapper::NO_SIGPIPE, script].concat();
+    let first = ["sh", "-c", &script, "amarre", nonce.as_str()];
     let words = first.iter().chain(words).map(|word| (*word).to_owned());
     let env = program.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
     (words.chain(program.argv.iter().cloned()).collect(), env)

@@ -20,6 +20,9 @@ use super::sentinel::Nonce;
 const PREFIX: &str = "amarre-";
 const SUFFIX: &str = ".fifo";
 
+/// So often one is made.
+const TRIES: u32 = 3;
+
 /// A FIFO with a name. Dropping it removes the name and closes the end that keeps it open; ends that were opened stay.
 #[derive(Debug)]
 pub(super) struct Fifo {
@@ -38,10 +41,23 @@ impl Fifo {
         if !fs::symlink_metadata(dir)?.is_dir() {
             return Err(Errno::ENOTDIR.into());
         }
+        // Another run that sweeps takes one without a lock for a dead one's, and a new one has none for a moment.
+        let swept = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::WouldBlock);
+        for _ in 1..TRIES {
+            match Self::make_one(dir, mode) {
+                Err(error) if swept(error.kind()) => {}
+                made => return made,
+            }
+        }
+        Self::make_one(dir, mode)
+    }
+
+    fn make_one(dir: &Path, mode: u32) -> io::Result<Self> {
         let name = format!("{PREFIX}{}{SUFFIX}", Nonce::new().map_err(io::Error::other)?.as_str());
         let path = dir.join(&name);
         nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        Self::hold(&path, name, mode).inspect_err(|_| drop(fs::remove_file(&path)))
+        let made = Self::hold(&path, name, mode).and_then(|fifo| fifo.reader().map(|_| fifo));
+        made.inspect_err(|_| drop(fs::remove_file(&path)))
     }
 
     fn hold(path: &Path, name: String, mode: u32) -> io::Result<Self> {

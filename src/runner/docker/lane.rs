@@ -69,13 +69,23 @@ pub enum NoFastLane {
         /// The group of the container's user.
         group: u32,
     },
+    /// The container sees it, but nobody there met this side at it.
+    #[error("{}", t!("runner.lane.unmet", dir = quote(dir), container = quote(container), seconds = seconds))]
+    Unmet {
+        /// `BACKUP_LANE_DIR`.
+        dir: String,
+        /// The container.
+        container: String,
+        /// How long was waited.
+        seconds: u64,
+    },
 }
 
 impl NoFastLane {
     /// Whether the operator meant there to be one: then the reason is worth a warning.
     #[must_use]
     pub fn is_unexpected(&self) -> bool {
-        matches!(self, Self::NotOurs { .. } | Self::Refused { .. })
+        matches!(self, Self::NotOurs { .. } | Self::Refused { .. } | Self::Unmet { .. })
     }
 }
 

@@ -125,6 +125,9 @@ impl DockerRunner {
                 Err(NoLane::Absent) => {
                     lane.bar(NoFastLane::NotShared { dir: dir.clone(), container: container.clone() })
                 }
+                Err(NoLane::Unmet(seconds)) => {
+                    lane.bar(NoFastLane::Unmet { dir: dir.clone(), container: container.clone(), seconds })
+                }
                 Err(NoLane::Foreign) => return Err(exec::foreign(&path)),
             }
         }

@@ -57,6 +57,8 @@ pub enum NoLane {
     Refused(u32),
     /// Something else is under its name.
     Foreign,
+    /// Nobody has opened it for so many seconds.
+    Unmet(u64),
 }
 
 /// What [`Header::push`] knows so far.
