@@ -223,18 +223,20 @@ total() {
     awk '{ n += $1 } END { print n + 0 }'
 }
 
-# End to end once more, through the fast lane and in the other compression (`formats` has each by itself).
-readonly VARIANT=fifo,zstd
+# End to end once more, in the other compressions and through the fast lane (`formats` and `lane` have each by itself).
+readonly VARIANTS=('fifo,zstd' none)
 readonly VARIANT_SUITES=(backup catalogue crash formats restore restore_foreign restore_settings undo)
 
+# variant_tests VARIANT [ARGUMENT…]
 variant_tests() {
-  local suites=() suite
+  local variant=$1 suites=() suite
+  shift
   for suite in "${VARIANT_SUITES[@]}"; do suites+=(--test "$suite"); done
-  export AMARRE_TEST_VARIANT=$VARIANT
+  export AMARRE_TEST_VARIANT=$variant
   if cargo nextest --version >/dev/null 2>&1; then
-    run_tests "tests ($VARIANT)" cargo nextest run --locked --all-features --no-fail-fast "${suites[@]}" "$@"
+    run_tests "tests ($variant)" cargo nextest run --locked --all-features --no-fail-fast "${suites[@]}" "$@"
   else
-    run_tests "tests ($VARIANT)" cargo test --locked --all-features --no-fail-fast "${suites[@]}" "$@"
+    run_tests "tests ($variant)" cargo test --locked --all-features --no-fail-fast "${suites[@]}" "$@"
   fi
   unset AMARRE_TEST_VARIANT
 }
@@ -248,8 +250,10 @@ all_tests() {
   else
     run_tests tests cargo test --locked --all-features --no-fail-fast "$@"
   fi
-  [ -z "${AMARRE_TEST_LANE_DIR:-}" ] || variant_tests "$@"
-  local skipped
+  local skipped variant
+  if [ -n "${AMARRE_TEST_LANE_DIR:-}" ]; then
+    for variant in "${VARIANTS[@]}"; do variant_tests "$variant" "$@"; done
+  fi
   skipped=$(wc -l <"$AMARRE_SKIPPED_LOG")
   [ "$skipped" -eq 0 ] || { say 'tests that skipped themselves:'; sort "$AMARRE_SKIPPED_LOG" >&2; }
   PASSED=$((PASSED - skipped)) SKIPPED=$((SKIPPED + skipped))
