@@ -150,7 +150,7 @@ async fn fault_10_a_proxy_that_forbids_is_told_what_to_allow() {
         (VERSION, "VERSION=1"),
         (LIST, "CONTAINERS=1"),
         (INSPECT, "CONTAINERS=1"),
-        (CREATE, "CONTAINERS=1, EXEC=1, POST=1"),
+        (CREATE, "CONTAINERS=1, EXEC=1, POST=1, ALLOW_EXEC=1"),
         (START, "EXEC=1, POST=1"),
         (EXEC, "EXEC=1"),
     ];

@@ -186,7 +186,7 @@ impl Explain for EngineError {
 fn proxy_settings(endpoint: &str) -> &'static str {
     match endpoint {
         "GET /version" => "VERSION=1",
-        "POST /containers/{id}/exec" => "CONTAINERS=1, EXEC=1, POST=1",
+        "POST /containers/{id}/exec" => "CONTAINERS=1, EXEC=1, POST=1, ALLOW_EXEC=1",
         "POST /exec/{id}/start" => "EXEC=1, POST=1",
         "GET /exec/{id}/json" => "EXEC=1",
         _ => "CONTAINERS=1",

@@ -251,13 +251,14 @@ impl Run {
             && say(holder, wrapper::STOP).await.is_ok()
             && holder.input.shutdown().await.is_ok()
             && timeout_at(deadline, drain(&mut self.main.output)).await.unwrap_or(false);
-        let Self { engine, container, pids, main, guard, lane: _lane, .. } = self;
+        let Self { engine, container, nonce, pids, main, guard, lane: _lane, .. } = self;
         drop((guard, main));
         if ended {
             return;
         }
         let ids = [pids.program, pids.wrapper].map(|id| id.to_string());
-        let cmd = ["sh", "-c", wrapper::SEE_TO_IT, "amarre", &ids[0], &ids[1]].map(str::to_owned).into();
+        let cmd = ["sh", "-c", wrapper::SEE_TO_IT, "amarre", &ids[0], &ids[1], nonce.as_str()];
+        let cmd = cmd.map(str::to_owned).into();
         match attach(&engine, &container, cmd, Vec::new()).await {
             Ok(mut watch) => {
                 // Bounded by its script; an engine that hangs here has been waited for long enough.

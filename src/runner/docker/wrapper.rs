@@ -10,9 +10,9 @@
 //!   connection ends (Engine 20.10: at once, also after `kill -9` of the client). That is the dead man's switch:
 //!   the word `end` and then end of file is a farewell, end of file alone is a death.
 //! - **The program is reaped by the wrapper, always.** In the official images PID 1 is the postmaster, and to
-//!   postmasters up to 17 an adopted child that dies by a signal is a crashed backend: they restart the whole
-//!   database (tried on 17). So only the program itself is ever signalled, never its group, and its parent
-//!   outlives it. What a program started by itself is left to end by its closed pipes: `pg_dumpall`
+//!   postmasters up to 17 an adopted child that dies by a signal, or ends with any code but 0 and 1, is a crashed backend: they
+//!   restart the whole database (tried on 17; `CleanupBackend`). So only the program itself is ever signalled, never its group, its
+//!   parent outlives it, and who may outlive a parent ends with 0. What a program started by itself is left to end by its closed pipes: `pg_dumpall`
 //!   begins with a shell of its own (`pg_dump -V`), which must get an error from its pipe then, not SIGPIPE. The same holds for the
 //!   parts of these scripts, which outlive one another when the client dies: so all of it ignores SIGPIPE ([`NO_SIGPIPE`]).
 //!
@@ -39,12 +39,14 @@ macro_rules! launch {
     };
 }
 
-/// Ends the program `$p`; its parent reaps it. (`sleep 0.1` is not POSIX: where it fails, 1 s does.)
+/// Ends the program `$p`, and waits until its parent has reaped it: that may be ended next, and must not leave it behind.
+/// (`sleep 0.1` is not POSIX: where it fails, 1 s does.)
 macro_rules! end {
     () => {
         r#"kill -TERM "$p"; i=0
 while kill -0 "$p" && [ "$i" -lt 50 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
 [ "$i" -lt 50 ] || kill -KILL "$p"
+while kill -0 "$p" && [ "$i" -lt 150 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
 "#
     };
 }
@@ -54,7 +56,7 @@ while kill -0 "$p" && [ "$i" -lt 50 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
 macro_rules! watched {
     () => {
         concat!(
-            "( read -r a <&3; [ \"$a\" = end ] && exit 0\n",
+            "( trap 'exit 0' TERM; read -r a <&3; [ \"$a\" = end ] && exit 0\n",
             end!(),
             r#"exit 0 ) >/dev/null 2>&1 & w=$!
 wait "$p" 2>/dev/null; r=$?
@@ -103,8 +105,8 @@ exec 4>&-
 read -r a <&3; exit 0"#
 );
 
-/// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it; the last nap outlives
-/// it, but holds no pipe that the engine would wait for.
+/// `amarre NONCE PROGRAM…`, standard input is the program's. Lives until the guard ends it, or for an hour where that
+/// never heard of it; the last nap outlives it, but holds no pipe that the engine would wait for.
 pub const FED: &str = concat!(
     "n=$1; shift; exec 3<&0 </dev/null\n",
     launch!(),
@@ -113,7 +115,7 @@ exec 3<&-
 wait "$p" 2>/dev/null; r=$?
 trap 'exit 0' TERM
 printf '%s %03d\n' "$n" "$r"
-while :; do sleep 1 >/dev/null 2>&1 & wait "$!"; done"#
+i=0; while [ "$i" -lt 3600 ]; do sleep 1 >/dev/null 2>&1 & wait "$!"; i=$((i+1)); done"#
 );
 
 /// `amarre`: reads `PROGRAM-ID WRAPPER-ID`, then `end` or end of file.
@@ -135,7 +137,7 @@ macro_rules! look {
     () => {
         r#"n=$1 x=$2 f=; shift 2; exec 3<&0 </dev/null
 while [ "$1" != -- ]; do [ -z "$f" ] && [ -p "$1/$x" ] && [ ! -L "$1/$x" ] && f=$1/$x; shift; done; shift
-( read -r a <&3; [ "$a" = end ] || kill -TERM "$$" ) >/dev/null 2>&1 & o=$!
+( trap 'exit 0' TERM; read -r a <&3; [ "$a" = end ] || kill -TERM "$$" ) >/dev/null 2>&1 & o=$!
 met() { { kill "$o"; wait "$o"; } 2>/dev/null; }
 no() { met; printf '%s %s\n' "$n" "$*"; read -r a <&3; exit 0; }
 [ -n "$f" ] || no absent
@@ -172,7 +174,7 @@ read -r a <&5; [ "$a" = "$n" ] || no foreign
 met
 sh -c 'printf "%s %s %s\n" "$1" "$$" "$PPID"; shift; exec "$@" <&5 5<&-' amarre "$n" "$@" 3<&- 4>&- & p=$!
 exec 5<&-
-( read -r a <&3; [ "$a" = eof ] && exec 4>&- && read -r a <&3
+( trap 'exit 0' TERM; read -r a <&3; [ "$a" = eof ] && exec 4>&- && read -r a <&3
 [ "$a" = end ] && exit 0
 "#,
     end!(),
@@ -191,11 +193,16 @@ for d; do [ -p "$d/$x" ] && [ ! -L "$d/$x" ] && exec chgrp -h "$g" "$d/$x"; done
 /// What the client of [`LANE_IN`] says after it has closed its end.
 pub const INPUT_ENDED: &[u8] = b"eof\n";
 
-/// `amarre PROGRAM-ID WRAPPER-ID`: waits for the dead man's switch to have worked, and where it did not (a proxy
-/// that keeps connections open) does its work. While the wrapper lives the program's id is nobody else's.
+/// `amarre PROGRAM-ID WRAPPER-ID NONCE`: waits for the dead man's switch to have worked, and where it did not (a proxy
+/// that keeps connections open) does its work. While the wrapper lives the program's id is nobody else's; that it is the
+/// wrapper who lives, and not somebody who got its id after the container was started again, is told by the nonce among its words.
 pub const SEE_TO_IT: &str = r#"i=0
-while kill -0 "$2" && [ "$i" -lt 60 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
-kill -0 "$2" && kill -KILL "$1" && sleep 1 && kill -TERM "$2"
+ours() { kill -0 "$1" && grep -qs -- "$2" "/proc/$1/cmdline"; }
+while ours "$2" "$3" && [ "$i" -lt 60 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
+ours "$2" "$3" || exit 0
+kill -KILL "$1"; i=0
+while kill -0 "$1" && [ "$i" -lt 100 ]; do sleep 0.1 || sleep 1; i=$((i+1)); done
+ours "$2" "$3" && kill -TERM "$2"
 exit 0"#;
 
 /// What the client says when it has read everything.
