@@ -457,11 +457,12 @@ async fn fault_63_what_a_killed_run_left_is_listed_and_swept() {
     bed.plant("a.sql.gz", b"x");
     bed.plant("b.sql.gz.partial", b"half");
     bed.plant(".c.partial", b"not ours");
+    bed.plant("e.sql.gz.1a2b3c4d.partial", b"another program's");
     std::fs::create_dir(bed.path("d.sql.gz.partial")).unwrap();
     let left = store.leftovers().await.unwrap();
     assert_eq!(left.iter().map(|o| (o.name.as_str(), o.bytes)).collect::<Vec<_>>(), [("b.sql.gz.partial", 4)]);
     assert_eq!(store.remove_leftovers().await.unwrap(), left);
-    assert_eq!(bed.names(), [".c.partial", "a.sql.gz", "d.sql.gz.partial"]);
+    assert_eq!(bed.names(), [".c.partial", "a.sql.gz", "d.sql.gz.partial", "e.sql.gz.1a2b3c4d.partial"]);
     assert!(store.leftovers().await.unwrap().is_empty());
 }
 

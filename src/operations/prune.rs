@@ -9,6 +9,7 @@ use super::failpoint::hit;
 use super::{Context, Error, catalogue};
 use crate::domain::name;
 use crate::domain::retention::{self, Plan};
+use crate::domain::text::escape;
 use crate::journal::intent::Work;
 
 /// What would be deleted now, and why the rest stays.
@@ -41,17 +42,47 @@ async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
     let intent = context.intent(&run, Work::Delete { files: files.to_vec() });
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
     hit("prune.1").await;
-    let mut told = Ok(());
+    let (mut told, mut half) = (Ok(()), false);
     for file in files {
         // Between two backups nothing is half deleted: what is still there stays, and the next rotation decides anew.
-        told = context.check_cancelled();
-        if told.is_err() {
+        if let Err(cancelled) = context.check_cancelled() {
+            told = Err(cancelled);
             break;
         }
-        delete_one(context, file).await?;
+        // One that cannot go keeps none of the others.
+        if let Err(error) = delete_one(context, file).await {
+            context.warn(t!("prune.stays", file = escape(file), cause = error));
+            half |= is_half_deleted(context, file).await.unwrap_or(true);
+            told = Err(error);
+        }
     }
-    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    if !half {
+        context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    }
     told
+}
+
+/// The manifest is gone and the data or its companion is not.
+async fn is_half_deleted(context: &Context, file: &str) -> Result<bool, Error> {
+    let names = catalogue::names(context).await?;
+    let left = names.contains(file) || names.contains(&name::roles_name(file));
+    Ok(left && !names.contains(&name::manifest_name(file)))
+}
+
+/// Finishes what an interrupted rotation left half deleted; says whether nothing of it is left. What it had not begun with stays: since
+/// then it may have become the last good one, and the next rotation decides anew.
+pub(super) async fn finish(context: &Context, files: &[String]) -> Result<bool, Error> {
+    let mut whole = true;
+    for file in files {
+        if !is_half_deleted(context, file).await? {
+            continue;
+        }
+        if let Err(error) = delete_one(context, file).await {
+            context.warn(t!("prune.stays", file = escape(file), cause = error));
+            whole = false;
+        }
+    }
+    Ok(whole)
 }
 
 /// Manifest, companion, data. May be repeated.

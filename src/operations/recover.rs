@@ -15,8 +15,14 @@ use crate::journal::intent::{Intent, Work};
 /// [`Error`] when something could not be mended: it stays named in its intent, and the caller must not begin
 /// anything that destroys.
 pub async fn recover(context: &Context) -> Result<(), Error> {
-    for leftover in context.store.sweep_drafts().await? {
-        context.note(t!("recover.partial", file = escape(&leftover)));
+    // A draft that cannot be removed costs its room, no more: no backup shall fail for it.
+    match context.store.sweep_drafts().await {
+        Ok(leftovers) => {
+            for leftover in leftovers {
+                context.note(t!("recover.partial", file = escape(&leftover)));
+            }
+        }
+        Err(error) => context.warn(error.to_string()),
     }
     for cut in context.intents.sweep().map_err(|error| Error::Intent { cause: error.to_string() })? {
         context.note(t!("recover.partial", file = escape(&cut)));
@@ -31,7 +37,9 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
             continue;
         }
         context.note(t!("recover.found", run = intent.run));
-        mend(context, intent).await?;
+        if !mend(context, intent).await? {
+            continue;
+        }
         context.intents.end(&intent.run).map_err(|error| Error::Intent { cause: error.to_string() })?;
     }
     Ok(())
@@ -44,7 +52,8 @@ pub fn is_ours(context: &Context, intent: &Intent) -> bool {
     !restores || intent.installation.is_empty() || intent.installation == context.rules.installation
 }
 
-async fn mend(context: &Context, intent: &Intent) -> Result<(), Error> {
+/// Whether nothing is left to mend. `false`: files that cannot be deleted, which is said each time and stops nobody.
+async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
     match &intent.work {
         Work::Backup { file, stored } => {
             sweep(context, intent).await;
@@ -55,18 +64,13 @@ async fn mend(context: &Context, intent: &Intent) -> Result<(), Error> {
                 backup::remove_uncommitted(context, file).await?;
                 context.note(t!("recover.backup", file = escape(file)));
             }
-            Ok(())
+            Ok(true)
         }
-        Work::Delete { files } => {
-            for file in files {
-                prune::delete_one(context, file).await?;
-            }
-            Ok(())
-        }
+        Work::Delete { files } => prune::finish(context, files).await,
         Work::Restore { database, live_oid, new, .. } => {
             context.wait_ready().await?;
             sweep(context, intent).await;
-            resume(context, intent, database, *live_oid, new).await
+            resume(context, intent, database, *live_oid, new).await.map(|()| true)
         }
     }
 }
@@ -87,7 +91,12 @@ async fn measure(context: &Context, file: &str) -> Result<Option<crate::domain::
             let measured = tokio::task::spawn_blocking(move || dump::measure_reader(reader)).await?;
             Ok(measured.ok())
         }
-        Err(crate::store::Error::Missing { .. }) => Ok(None),
+        // What is there instead (a link, a directory) is nothing of ours.
+        Err(
+            crate::store::Error::Missing { .. }
+            | crate::store::Error::Link { .. }
+            | crate::store::Error::NotAFile { .. },
+        ) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

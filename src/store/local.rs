@@ -18,6 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 use rust_i18n::t;
 
+use crate::domain::name::{Role, role};
 use crate::domain::text::escape;
 use crate::store::{
     Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Reader, Rights, Space, Store, Trail, check_name,
@@ -333,7 +334,8 @@ impl Scan {
         };
         // Names with the end of a draft: a draft if the rest is a good name.
         let draft = name.strip_suffix(PARTIAL).filter(|_| reason.is_none() && is_utf8);
-        let is_draft = draft.is_some_and(|rest| check_name(rest).is_ok());
+        // Other programs call what they have not finished the same; theirs have more between.
+        let is_draft = draft.is_some_and(|rest| check_name(rest).is_ok() && role(rest) != Role::Other);
         let bad_name = || (!is_draft && (!is_utf8 || check_name(name).is_err())).then_some("store.ignored.name");
         if let Some(reason) = reason.or_else(bad_name) {
             self.listing.ignored.push(Ignored { name: escape(name), reason: t!(reason).into_owned() });
