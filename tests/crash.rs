@@ -15,7 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use amarre::domain::manifest::Manifest;
-use common::{Bed, Ran, literal, wait_for};
+use amarre::domain::run::RunId;
+use amarre::journal::intent::{Intent, IntentFiles, Intents as _, RestoreStep, Work};
+use common::{Bed, OwnServer, Ran, literal, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -160,6 +162,31 @@ fn fault_63_a_rotation_killed_at_any_step_leaves_no_half_backup() {
     });
 }
 
+/// A file that cannot be deleted (here a directory has its name) stops neither the rest of the rotation nor any later run.
+#[test]
+fn a_backup_that_cannot_be_deleted_stops_nothing_else() {
+    let mut bed = Bed::filled("stuck");
+    bed.set("BACKUP_KEEP_VERIFIED", "1");
+    bed.backup();
+    let (stuck, other) = (add_old(&bed, 1), add_old(&bed, 2));
+    let roles = bed.dir().join(format!("{stuck}.roles.sql"));
+    fs::remove_file(&roles).unwrap();
+    fs::create_dir(&roles).unwrap();
+    bed.run(&["prune"]).expect(1).says(&format!("'{stuck}' could not be deleted"));
+    let left = |o: &str| bed.files().iter().filter(|f| f.starts_with(o)).count();
+    assert_eq!((left(&stuck), left(&other)), (2, 0), "{:?}", bed.files());
+    // Said each time, and the run goes on.
+    bed.run(&["backup"]).expect(0).says(&format!("'{stuck}' could not be deleted"));
+    fs::remove_dir(&roles).unwrap();
+    bed.run(&["backup"]).expect(0);
+    assert_eq!(left(&stuck), 0, "{:?}", bed.files());
+    assert_eq!(pending(&bed), 0);
+}
+
+fn pending(bed: &Bed) -> usize {
+    IntentFiles::new(&bed.dir()).pending().unwrap().intents.len()
+}
+
 #[test]
 fn fault_63_a_restore_killed_at_any_step_leaves_the_old_database_or_the_new_one() {
     let steps: Vec<String> = (1..=10).map(|n| format!("restore.{n}")).collect();
@@ -238,6 +265,57 @@ fn fault_63_a_replaced_database_outlives_a_death_before_its_drop() {
     bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
     assert_mended(&bed, "retire.1");
     assert_eq!((finals(&bed), bed.beside().len()), (1, 1));
+}
+
+/// A drop that is refused is tried again without another final dump: nobody has written there since.
+#[test]
+fn fault_88_a_replaced_database_that_cannot_be_dropped_is_dumped_once() {
+    let own = OwnServer::start(&[], &["-c", "max_prepared_transactions=2"]);
+    let bed = Bed::on(&own.server, "hub_refused");
+    bed.psql(common::SHOP);
+    bed.backup();
+    bed.psql(SPOILED);
+    bed.restore("--latest").expect(0);
+    let old = bed.beside().remove(0);
+    let allow = |yes: bool| {
+        bed.server.psql("postgres", &format!("alter database \"{old}\" with allow_connections {yes}"));
+    };
+    allow(true);
+    bed.server.psql(&old, "begin; create table held (i int); prepare transaction 'held'");
+    allow(false);
+    bed.age_what_is_kept();
+    for _ in 0..2 {
+        bed.run(&["prune"]).says("could not be dropped");
+        assert_eq!((finals(&bed), bed.beside().len()), (1, 1));
+    }
+    // Somebody opened it meanwhile, so it may hold more than the dump does.
+    allow(true);
+    bed.server.psql(&old, "rollback prepared 'held'");
+    bed.run(&["prune"]).expect(0);
+    assert_eq!((finals(&bed), bed.beside().len()), (2, 0));
+}
+
+/// Whatever becomes of the intent of a copy that was handed over: people may have worked in it for days.
+#[test]
+fn fault_63_a_copy_that_was_handed_over_is_never_mended_away() {
+    let bed = Bed::filled("handed");
+    let file = bed.backup_file().file_name().unwrap().to_string_lossy().into_owned();
+    let side = format!("{}_amarre_side", bed.database);
+    let made = bed.run(&["restore", "--latest", "--into", &side, "--json"]).expect(0).json();
+    let work = |step| Work::Restore { database: bed.database.clone(), live_oid: Some(1), new: side.clone(), step };
+    let run: RunId = serde_json::from_value(made["run"].clone()).unwrap();
+    let installation = bed.manifest(&file)["installation"].as_str().unwrap().to_owned();
+    let intents = IntentFiles::new(&bed.dir());
+    // As after a power cut that took its removal back.
+    let mut intent = Intent { format: 1, run, installation, work: work(RestoreStep::Finish) };
+    intents.put(&intent).unwrap();
+    bed.backup();
+    assert_eq!(bed.beside(), std::slice::from_ref(&side));
+    // Half loaded it goes.
+    intent.work = work(RestoreStep::Load);
+    intents.put(&intent).unwrap();
+    bed.backup();
+    assert!(bed.beside().is_empty());
 }
 
 fn finals(bed: &Bed) -> usize {

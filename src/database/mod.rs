@@ -61,6 +61,12 @@ pub trait Database: Send + Sync {
     /// Those of starting; how it fails later comes out of [`Database::explain`] with the run's error.
     async fn dump(&self, run: &RunId, database: &str, owners: Owners) -> Result<Running, Error>;
 
+    /// Whether a dump that failed with `error` may be tried once more by another way to the same server; it takes that one from then on.
+    fn has_another_way(&self, error: &Error) -> bool {
+        let _ = error;
+        false
+    }
+
     /// Starts a dump of the roles of the server, with their password hashes where `passwords`.
     ///
     /// # Errors
@@ -246,6 +252,9 @@ pub struct Mark {
     pub until: Option<DateTime<Utc>>,
     /// The comment that this mark hides.
     pub comment: Option<String>,
+    /// The final dump that was made of it, where the drop after that failed; it is closed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_dump: Option<String>,
 }
 
 /// What a marked database is.

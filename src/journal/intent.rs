@@ -151,8 +151,10 @@ impl Intents for IntentFiles {
 
     fn end(&self, run: &RunId) -> io::Result<()> {
         match fs::remove_file(self.path(run)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            // What has ended must not begin again after a power cut.
+            Ok(()) => sync_dir(&self.dir),
         }
     }
 

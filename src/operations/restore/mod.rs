@@ -162,6 +162,10 @@ pub async fn execute(context: &Context, plan: &Plan) -> Result<Restored, Error> 
         abandon(context, plan, &run, &new, error).await;
     }
     let Swapped { comparison, old, loaded: Loaded { timings, lane } } = result?;
+    if plan.request.into.is_some() {
+        // From here on people work in it: whatever becomes of the intent, no mending drops it.
+        put_intent(context, plan, &run, &new, RestoreStep::Finish)?;
+    }
     end_intent(context, &run);
     let took = context.clock.now() - begun;
     let database = plan.request.into.clone().unwrap_or_else(|| plan.database.clone());
@@ -313,7 +317,17 @@ fn new_mark(
     until: Option<DateTime<Utc>>,
 ) -> Mark {
     let installation = context.rules.installation.clone();
-    Mark { amarre: 1, role, run: run.clone(), of: of.to_owned(), installation, at, until, comment: None }
+    Mark {
+        amarre: 1,
+        role,
+        run: run.clone(),
+        of: of.to_owned(),
+        installation,
+        at,
+        until,
+        comment: None,
+        final_dump: None,
+    }
 }
 
 /// PostgreSQL cuts names at 63 bytes; the run at the end keeps them apart.

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use rust_i18n::t;
 
 use super::new_mark;
-use crate::database::{MarkRole, Marked};
+use crate::database::{Mark, MarkRole, Marked};
 use crate::domain::name::Kind;
 use crate::domain::text::escape;
-use crate::journal::intent::Intent;
+use crate::journal::intent::{Intent, RestoreStep, Work};
 use crate::operations::failpoint::hit;
 use crate::operations::{Context, Error, backup};
 
@@ -46,8 +46,11 @@ pub async fn resume(
 async fn drop_half_made(context: &Context, intent: &Intent, database: &str, new: &str) -> Result<bool, Error> {
     let marked = context.database.marked().await?;
     let mine = marked.iter().find(|m| m.name == new);
+    // A copy beside the live one that was compared and handed over: people may have worked in it since.
+    let handed_over = matches!(intent.work, Work::Restore { step: RestoreStep::Finish, .. });
+    let stays = |mark: &Mark| mark.run != intent.run || mark.role == MarkRole::Differs || handed_over;
     match mine {
-        Some(Marked { mark, .. }) if mark.run != intent.run || mark.role == MarkRole::Differs => return Ok(true),
+        Some(Marked { mark, .. }) if stays(mark) => return Ok(true),
         Some(_) => {}
         None => {
             // Made, and the process ended before it was marked. Only a name that carries the run is surely ours.
@@ -81,17 +84,30 @@ pub async fn is_anything_over(context: &Context) -> Result<bool, Error> {
 /// [`Error`]; a database whose final dump failed stays.
 pub async fn expire(context: &Context) -> Result<(), Error> {
     let now = context.clock.now();
+    let mut failed = Ok(());
     for marked in context.database.marked().await? {
         if marked.mark.installation == context.rules.installation && is_over(&marked, now) {
             context.check_cancelled()?;
-            retire(context, &marked.name).await?;
+            // One that cannot go keeps none of the others.
+            if let Err(error) = retire(context, &marked.name).await {
+                context.warn(t!("restore.old_kept", database = escape(&marked.name), cause = error));
+                failed = Err(error);
+            }
         }
     }
-    Ok(())
+    failed
 }
 
 fn is_over(marked: &Marked, now: DateTime<Utc>) -> bool {
     marked.mark.until.is_some_and(|until| until <= now)
+}
+
+/// Whether an earlier try made it and could not drop the database: it is there still, and the database was closed all the time.
+async fn has_its_final_dump(context: &Context, marked: &Marked) -> Result<bool, Error> {
+    let Some(file) = &marked.mark.final_dump else { return Ok(false) };
+    let closed = context.database.facts(&marked.name).await?.is_some_and(|facts| !facts.open);
+    let catalogue = crate::operations::catalogue::load(context).await?;
+    Ok(closed && catalogue.entries().iter().any(|entry| entry.file == *file && entry.is_verified()))
 }
 
 /// Drops a database put aside, after a proven final dump of it: it may hold what the application wrote between the
@@ -100,17 +116,17 @@ pub(super) async fn retire(context: &Context, name: &str) -> Result<(), Error> {
     let marked = context.database.marked().await?;
     let Some(marked) = marked.into_iter().find(|m| m.name == name) else { return Ok(()) };
     match marked.mark.role {
+        // Closed since, so nobody has written there.
+        MarkRole::Old | MarkRole::Undone if has_its_final_dump(context, &marked).await? => {}
         MarkRole::Old | MarkRole::Undone => {
             // Nobody knows this name but us; pg_dump needs it open.
             context.database.open(name).await?;
-            let made = match backup::backup(context, Kind::Final, name).await {
-                Ok(made) => made,
-                Err(error) => {
-                    context.database.close(name).await?;
-                    return Err(error);
-                }
-            };
+            let made = backup::backup(context, Kind::Final, name).await;
+            context.database.close(name).await?;
+            let made = made?;
             context.note(t!("restore.final_dump", database = escape(name), file = made.manifest.file));
+            let mark = Mark { final_dump: Some(made.manifest.file.clone()), ..marked.mark };
+            context.database.mark(name, &mark).await?;
             hit("retire.1").await;
         }
         MarkRole::New | MarkRole::Differs | MarkRole::Side => {}
