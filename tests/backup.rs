@@ -145,6 +145,28 @@ fn a_dump_takes_the_loopback_only_where_the_same_server_lets_it_in() {
     }
 }
 
+/// What let the question in may refuse the dump a moment later.
+#[test]
+fn a_dump_that_fails_on_the_loopback_goes_by_the_socket() {
+    let own = OwnServer::start(&[], &["-c", "log_disconnections=on", "-c", "log_line_prefix=%a "]);
+    own.server.psql("hub_chantier", "create table t as select generate_series(1, 2000) i");
+    own.server.psql(
+        "hub_chantier",
+        "create function guard() returns event_trigger language plpgsql as $$ begin
+             if inet_client_addr() is not null and current_setting('application_name') not like 'amarre/ask%' then
+                 raise exception 'not over the loopback';
+             end if;
+         end $$;
+         create event trigger guard on login execute function guard();
+         alter event trigger guard enable always;",
+    );
+    let bed = Bed::without_database(&own.server, "hub_chantier");
+    let ran = bed.run(&["backup"]).expect(0);
+    ran.says("once more from the beginning, through its socket").says("not over the loopback");
+    wait_for("the sessions' ends", || dumps(&own).len() >= 2);
+    assert_eq!(dumps(&own), ["host=127.0.0.1", "host=[local]"]);
+}
+
 /// By which ways the sessions of dumps came, as the server tells when they end. The roles are read in another database.
 fn dumps(own: &OwnServer) -> Vec<String> {
     let output = Command::new("docker").args(["logs", &own.server.container]).output().unwrap();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rust_i18n::t;
 
@@ -27,6 +28,9 @@ const WORTH_A_LOOK: u64 = 100;
 
 /// The highest size of a roles file: a server has thousands of roles at most.
 const ROLES_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How long they may take.
+const ROLES_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A committed backup.
 #[derive(Debug, Clone)]
@@ -60,10 +64,10 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
     let mut start = prepare(context, kind, database).await?;
     let mut result = make(context, &start).await;
     if let Err(error) = &result {
-        let again = was_restarted(context, &start, error).await;
+        let why = worth_another_try(context, &start, error).await;
         abandon(context, &start).await;
-        if again {
-            context.warn(t!("backup.server_restarted"));
+        if let Some(why) = why {
+            context.warn(why);
             start = prepare(context, kind, database).await?;
             result = make(context, &start).await;
             if result.is_err() {
@@ -104,6 +108,15 @@ async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start,
     put_intent(context, &start, None)?;
     hit("backup.1").await;
     Ok(start)
+}
+
+/// Why the same backup is tried once more, if it is.
+async fn worth_another_try(context: &Context, start: &Start, error: &Error) -> Option<String> {
+    if was_restarted(context, start, error).await {
+        return Some(t!("backup.server_restarted").into_owned());
+    }
+    let another_way = matches!(error, Error::Database(error) if context.database.has_another_way(error));
+    another_way.then(|| t!("backup.another_way", cause = error).into_owned())
 }
 
 /// Whether the server that the run began with has made room for another: the first start of an official image does that, and
@@ -249,8 +262,12 @@ async fn dump_roles(context: &Context, start: &Start) -> Roles {
             continue;
         }
         let collected = match context.database.roles(&start.run, passwords).await {
-            Ok(running) => running.collect(ROLES_LIMIT).await,
+            Ok(running) => tokio::time::timeout(ROLES_PATIENCE, running.collect(ROLES_LIMIT)).await,
             Err(error) => return Err(error.to_string()),
+        };
+        // `pg_dumpall` waits for a lock on the roles for ever, and a proven dump is not to wait with it.
+        let Ok(collected) = collected else {
+            return Err(t!("backup.roles_silent", seconds = ROLES_PATIENCE.as_secs()).into_owned());
         };
         match collected {
             Ok(output) => return Ok((output.stdout, passwords)),

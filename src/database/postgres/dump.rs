@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::psql::literal;
-use super::{LOOPBACK, Loopback, Postgres};
+use super::{LOOPBACK, Loopback, PINNED, Postgres};
 use crate::database::Error;
 use crate::domain::manifest::Owners;
 use crate::domain::run::RunId;
@@ -20,9 +20,10 @@ impl Postgres {
         let zstd = if self.packs.get() == Some(&true) { vec!["--compress=zstd:1".to_owned()] } else { Vec::new() };
         let mut program = Program { bulk: true, zstd, ..self.program(&argv, &run.application_name(), database, "") };
         let loopback = self.loopback.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Loopback { port, .. }) = loopback.filter(|found| found.database == database) {
-            let way = LOOPBACK.into_iter().chain([("PGPORT", &*port)]);
-            program.env.retain(|(name, _)| !matches!(&**name, "PGPORT" | "PGPASSWORD"));
+        if let Some(Loopback { port, options, .. }) = loopback.filter(|found| found.database == database) {
+            let options = format!("{PINNED} {options}");
+            let way = LOOPBACK.into_iter().chain([("PGPORT", &*port), ("PGOPTIONS", options.trim_end())]);
+            program.env.retain(|(name, _)| !matches!(&**name, "PGPORT" | "PGPASSWORD" | "PGOPTIONS"));
             program.env.extend(way.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         Ok(self.runner.start(&program, Input::None).await?)

@@ -1,7 +1,8 @@
 //! PostgreSQL through its own client programs: `pg_dump`, `pg_dumpall` and `psql` beside the server, so that
 //! versions always match. No SQL travels in arguments (the engine publishes those): scripts go through standard input.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -50,6 +51,8 @@ pub struct Postgres {
     packs: OnceLock<bool>,
     /// Where the server that was asked last, through its socket, also answers without a password.
     loopback: Mutex<Option<Loopback>>,
+    /// A dump failed there: it is not taken again.
+    shunned: AtomicBool,
 }
 
 /// A way to a server that was found to be the same.
@@ -58,6 +61,8 @@ struct Loopback {
     /// For this database.
     database: String,
     port: String,
+    /// Settings that the server knows, in the form of `PGOPTIONS`.
+    options: &'static str,
 }
 
 /// What a server that answers may say.
@@ -93,7 +98,7 @@ impl Postgres {
     #[must_use]
     pub fn new(runner: Arc<dyn Runner>, connection: Connection) -> Self {
         let (restricts, packs, loopback) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Self { runner, connection, restricts, packs, loopback }
+        Self { runner, connection, restricts, packs, loopback, shunned: AtomicBool::new(false) }
     }
 
     /// A client program with everything it needs to connect to `database`, and nothing secret in its arguments.
@@ -153,6 +158,16 @@ async fn answer_or_wait<T>(
 impl Database for Postgres {
     fn name(&self) -> &str {
         &self.connection.database
+    }
+
+    fn has_another_way(&self, error: &Error) -> bool {
+        let lost = match error {
+            Error::Refused { .. } => true,
+            Error::Statement { .. } => explain::waiting_helps(error),
+            _ => false,
+        };
+        lost && self.loopback.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+            && !self.shunned.swap(true, Ordering::Relaxed)
     }
 
     async fn wait_ready(&self, patience: Duration) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Questions to the server. Every script answers with one JSON value; the SQL lives in `sql/`.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -97,7 +98,10 @@ impl Postgres {
     /// restarted with other settings.
     fn learn_loopback(&self, database: &str, said: Option<&str>, server: &Server) {
         let port = said.and_then(|said| said.split_once(' ')).filter(|(_, started)| *started == server.started);
-        let found = port.map(|(port, _)| Loopback { database: database.to_owned(), port: port.to_owned() });
+        // A dump that is held back reads nothing for a while: TCP must not give it up for that, as a socket never does.
+        let options = if server.version_num >= 120_000 { "-c tcp_user_timeout=0" } else { "" };
+        let found = port.filter(|_| !self.shunned.load(Ordering::Relaxed));
+        let found = found.map(|(port, _)| Loopback { database: database.to_owned(), port: port.to_owned(), options });
         *self.loopback.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
