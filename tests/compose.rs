@@ -131,6 +131,18 @@ fn without_the_lane(project: &mut Project) {
     assert_eq!(project.sql("select count(*) from chantiers"), "20000");
     project.drop_overrides();
     project.compose(&["up", "-d", "--no-build", "--wait", "db"]).expect(0);
+
+    // The same where the sidecar is the one that lacks it; its root is read-only, and that is nobody's mistake.
+    let volumes = "\"backup_data:/var/backups/hub-chantier\", \"/var/run/docker.sock:/var/run/docker.sock:ro\"";
+    project.override_with(&format!("services: {{backup-cron: {{volumes: !override [{volumes}]}}}}"));
+    project.compose(&["up", "-d", "--no-build", "--wait"]).expect(0);
+    let said = project.exec(&["amarre", "doctor"]).text();
+    assert_eq!(said.matches("- lane:/lane").count(), 2, "{said}");
+    assert!(!said.contains("cannot mend"), "{said}");
+    let made = project.exec(&["backup"]).expect(0).text();
+    assert!(made.contains("(exec)") && !made.contains("warning"), "{made}");
+    project.drop_overrides();
+    project.compose(&["up", "-d", "--no-build", "--wait"]).expect(0);
 }
 
 /// `docker compose exec backup-cron restore --latest`, answered by a person.

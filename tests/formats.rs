@@ -48,6 +48,29 @@ fn gzip_of_another_level_comes_back() {
     comes_back("gzip:9", "gzip", ".sql.gz");
 }
 
+/// Nothing of a file stays in memory, whoever wrote it: not what is stored as it is, nor one long member or frame of another program.
+#[test]
+fn what_others_packed_is_read_in_constant_memory() {
+    let mut bed = Bed::new("constant");
+    bed.psql("create table t as select i, repeat(md5(i::text), 10) from generate_series(1, 400000) i");
+    bed.set("BACKUP_COMPRESSION", "none");
+    let file = bed.backup_file();
+    let sql = fs::read(&file).unwrap();
+    assert!(sql.len() > 120_000_000, "{}", sql.len());
+    let plain = file.file_name().unwrap().to_string_lossy().into_owned();
+    let foreign = bed.write("foreign.sql.gz", &gzip(&sql)).display().to_string();
+    let side = format!("{}_amarre_side", bed.database);
+    let memory = |arguments: &[&str]| bed.run(arguments).expect(0).json()["peak_rss_bytes"].as_u64().unwrap();
+    for arguments in [
+        &["verify", &plain, "--json"][..],
+        &["restore", &foreign, "--dry-run", "--json"],
+        &["restore", &foreign, "--into", &side, "--json"],
+    ] {
+        let peak = memory(arguments);
+        assert!(peak < 64 << 20, "{arguments:?}: {peak} bytes");
+    }
+}
+
 #[test]
 fn plain_sql_comes_back() {
     comes_back("none", "none", ".sql");

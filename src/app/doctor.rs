@@ -299,7 +299,7 @@ fn times(app: &App) -> Vec<Check> {
 fn copies(app: &App) -> Check {
     match &app.settings.s3.bucket {
         Some(bucket) => Check::warning("copies", t!("app.s3_later", bucket = escape(bucket)), t!("app.s3_later_hint")),
-        None => Check::warning("copies", t!("doctor.copies"), t!("app.s3_later_hint")),
+        None => Check::warning("copies", t!("doctor.copies"), t!("doctor.copies_fix")),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::cli::{Context, output};
 use crate::domain::catalogue::{Catalogue, Entry, State};
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
-use crate::operations::restore::{self, Marked};
+use crate::operations::restore::{self, MarkRole, Marked};
 use crate::operations::{self, catalogue};
 
 /// How long a server may take to say what it keeps.
@@ -64,7 +64,8 @@ fn tell_kept(context: &Context, kept: Result<Vec<Marked>, String>) {
                 let until = one.mark.until.map(|until| until.with_timezone(&context.settings.zone));
                 let until = until.map_or_else(|| "?".to_owned(), |u| u.format("%Y-%m-%d %H:%M:%S").to_string());
                 let (name, database) = (escape(&one.name), escape(&one.mark.of));
-                context.output.message(&t!("cmd.list.kept", name = name, database = database, until = until));
+                let key = if one.mark.role == MarkRole::Undone { "cmd.list.kept.undone" } else { "cmd.list.kept.old" };
+                context.output.message(&t!(key, name = name, database = database, until = until));
             }
         }
         Err(cause) => context.output.message(&t!("cmd.list.kept_unknown", cause = escape(&cause))),

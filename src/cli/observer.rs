@@ -14,8 +14,8 @@ use crate::domain::text::{bytes, escape};
 /// Between two lines where no bar can be shown.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 const REDRAWS_PER_SECOND: u8 = 8;
-const BAR: &str = "{prefix} {bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}";
-const SPINNER: &str = "{prefix} {spinner} {bytes} {bytes_per_sec} {wide_msg}";
+const BAR: &str = "{prefix} {bar:20} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {wide_msg}";
+const SPINNER: &str = "{prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec} {wide_msg}";
 
 /// Shows the events of one run; the bar is gone when it is dropped.
 pub struct Progress {
@@ -45,6 +45,10 @@ impl Progress {
 
     fn begin(&self, key: &'static str, total: Option<u64>) {
         let now = Instant::now();
+        if self.bar {
+            // The stage before is over: its bar must not stay on the screen half way.
+            output::hide_bar();
+        }
         let bar = self.bar.then(|| bar(key, total));
         match &bar {
             Some(bar) => output::show_bar(bar.clone()),
@@ -121,10 +125,12 @@ fn bar(key: &str, total: Option<u64>) -> ProgressBar {
         Some(total) => (BAR, ProgressBar::new(total)),
         None => (SPINNER, ProgressBar::new_spinner()),
     };
-    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND));
-    bar.set_prefix(stage_name(key));
+    // All else before it is drawn for the first time.
+    bar.set_draw_target(ProgressDrawTarget::hidden());
     // A template that indicatif does not understand costs the looks, not the run.
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(stage_name(key));
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND));
     bar
 }
 

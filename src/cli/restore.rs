@@ -272,6 +272,7 @@ fn plan_json(plan: &Plan) -> serde_json::Value {
         "rows": plan.proof.scan.content.rows(),
         "tables": plan.proof.scan.content.tables.len(),
         "notices": plan.notices,
+        "peak_rss_bytes": App::peak_memory(),
         "timings": timings::json(&plan.timings),
     })
 }

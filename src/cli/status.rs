@@ -3,7 +3,7 @@
 use rust_i18n::t;
 use serde_json::json;
 
-use crate::app::record::{Outcome, Run};
+use crate::app::record::{Outcome, Run, RunKind};
 use crate::cli::args::JsonArgs;
 use crate::cli::{Context, output};
 use crate::domain::text::{age, escape};
@@ -25,6 +25,7 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
         context.output.json(&json!({ "format": 1, "at_work": holder, "runs": list }))?;
         return Ok(Exit::Done);
     }
+    let at_work = holder.is_some();
     if let Some(holder) = holder {
         context.output.data(&t!("cmd.status.at_work", holder = escape(&holder)))?;
     }
@@ -38,7 +39,13 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
         .map(|run| {
             let end = run.end.as_ref();
             let about = end.and_then(|e| e.error.clone().or_else(|| e.file.clone())).unwrap_or_default();
-            let outcome = end.map_or_else(|| t!("cmd.status.running"), |e| outcome(e.outcome));
+            // Only the next run that takes the lock writes down that it was killed. A reading takes none.
+            let unended = if at_work || run.kind == RunKind::Verify {
+                t!("cmd.status.running")
+            } else {
+                outcome(Outcome::Interrupted)
+            };
+            let outcome = end.map_or(unended, |e| outcome(e.outcome));
             vec![age(now - run.started_at), run.kind.as_str().to_owned(), outcome.into_owned(), escape(&about)]
         })
         .collect();

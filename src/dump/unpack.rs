@@ -70,6 +70,8 @@ fn format_of(first: &[u8]) -> Result<Format, Error> {
 pub struct Unpacker {
     outputs: Vec<Output>,
     turn: usize,
+    /// Back to the reading thread.
+    reader: Sender<Vec<u8>>,
     stored: Receiver<Measure>,
     format: Format,
 }
@@ -78,6 +80,8 @@ pub struct Unpacker {
 pub struct Chunk {
     buffer: Vec<u8>,
     length: usize,
+    /// The buffer is the reading thread's, not a worker's.
+    read: bool,
 }
 
 impl Chunk {
@@ -137,13 +141,14 @@ impl Unpacker {
             outputs.push(Output { chunks, recycle });
         }
         let (stored_sender, stored) = channel();
-        let splitter = Splitter { source, jobs, turn: 0, spares, progress: Arc::clone(progress) };
+        let (reader, back) = channel();
+        let splitter = Splitter { source, jobs, turn: 0, spares, back, progress: Arc::clone(progress) };
         spawn("dump-read", move || {
             if let Some(measure) = splitter.run(format, read_clock.begin()) {
                 let _ = stored_sender.send(measure);
             }
         })?;
-        Ok(Self { outputs, turn: 0, stored, format })
+        Ok(Self { outputs, turn: 0, reader, stored, format })
     }
 
     /// How the file is stored.
@@ -164,10 +169,11 @@ impl Unpacker {
         }
     }
 
-    /// Gives a chunk's buffer back.
+    /// Gives a chunk's buffer back to where buffers of its kind are taken from: nobody else ever would.
     pub fn recycle(&self, chunk: Chunk) {
-        // Its worker, or any other: at the end nobody needs it.
-        let _ = self.outputs[self.turn].recycle.send(chunk.buffer);
+        let back = if chunk.read { &self.reader } else { &self.outputs[self.turn].recycle };
+        // At the end nobody needs it.
+        let _ = back.send(chunk.buffer);
     }
 
     /// Length and hash of the stored bytes, after the end.
@@ -206,7 +212,7 @@ impl Worker {
                 hand.passed(bytes.len());
                 let mut buffer = self.recycled.try_recv().unwrap_or_default();
                 let chunk = match (self.decoder.decode(coding, &bytes, true, &mut buffer), coding) {
-                    (Some(length), _) => Chunk { buffer, length },
+                    (Some(length), _) => Chunk { buffer, length, read: false },
                     (None, Coding::Member) => slowly(&bytes, offset)?,
                     (None, Coding::Frame) => return Err(Error::Corrupt { offset }),
                 };
@@ -225,7 +231,7 @@ fn slowly(bytes: &[u8], offset: u64) -> Result<Chunk, Error> {
     let mut length = 0;
     loop {
         match gunzip.read(&mut source, &mut buffer[length..]) {
-            Ok(0) if length < MOST => return Ok(Chunk { buffer, length }),
+            Ok(0) if length < MOST => return Ok(Chunk { buffer, length, read: false }),
             Ok(0) => return Err(Error::Corrupt { offset }),
             Ok(count) => length += count,
             Err(error) => return Err(error.moved(offset)),
@@ -239,6 +245,8 @@ struct Splitter<R> {
     jobs: Vec<SyncSender<Job>>,
     turn: usize,
     spares: Receiver<Vec<u8>>,
+    /// Buffers of chunks that this thread has filled.
+    back: Receiver<Vec<u8>>,
     progress: Arc<Progress>,
 }
 
@@ -345,8 +353,8 @@ impl<R: Read> Splitter<R> {
         &mut self,
         mut read: impl FnMut(&mut Source<R>, &mut [u8]) -> Result<usize, Error>,
     ) -> Result<Option<Job>, Error> {
-        let mut buffer = vec![0; BLOCK / 4];
+        let mut buffer = self.back.try_recv().unwrap_or_else(|_| vec![0; BLOCK / 4]);
         let length = read(&mut self.source, &mut buffer)?;
-        Ok((length > 0).then_some(Job::Plain(Chunk { buffer, length })))
+        Ok((length > 0).then_some(Job::Plain(Chunk { buffer, length, read: true })))
     }
 }

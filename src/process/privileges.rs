@@ -212,7 +212,9 @@ pub fn mend(place: &Workplace, warn: &mut dyn FnMut(&Error)) {
     if is_place(&place.backup_dir) {
         mend_backup_dir(&place.backup_dir, warn);
     }
-    if let Some(lane) = describe(&place.lane_dir).filter(|lane| lane.directory && is_place(&lane.path)) {
+    // Only a volume: the image's own empty directory is no lane, and most often not to be written to.
+    let shared = |lane: &Item| lane.directory && is_place(&lane.path) && is_mounted(&lane.path);
+    if let Some(lane) = describe(&place.lane_dir).filter(shared) {
         apply(&plan_lane(&lane), warn);
     }
 }
@@ -222,6 +224,12 @@ pub fn mend(place: &Workplace, warn: &mut dyn FnMut(&Error)) {
 fn is_place(path: &Path) -> bool {
     let plain = path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
     path.is_absolute() && path.parent().is_some() && plain
+}
+
+/// Whether another file system begins there.
+fn is_mounted(path: &Path) -> bool {
+    let device = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.dev()).ok();
+    path.parent().is_some_and(|parent| device(path) != device(parent))
 }
 
 fn mend_backup_dir(path: &Path, warn: &mut dyn FnMut(&Error)) {

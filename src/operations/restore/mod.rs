@@ -9,7 +9,7 @@ use rust_i18n::t;
 
 use super::failpoint::hit;
 use super::{Context, Error, backup};
-use crate::database::{Facts, Mark, MarkRole, Server, Swap};
+use crate::database::{Facts, Mark, Server, Swap};
 use crate::domain::compare::Comparison;
 use crate::domain::manifest::{DatabaseRecord, Manifest};
 use crate::domain::name::Kind;
@@ -27,7 +27,7 @@ mod undo;
 
 use fill::Loaded;
 
-pub use crate::database::Marked;
+pub use crate::database::{MarkRole, Marked};
 pub use old::{expire, is_anything_over, resume};
 pub use undo::{UndoPlan, Undone, kept, plan_undo, undo};
 

@@ -105,7 +105,10 @@ impl Lane {
 
     fn cannot_make(&self, error: &std::io::Error) -> NoFastLane {
         match error.kind() {
-            std::io::ErrorKind::NotFound => NoFastLane::NoDirectory { dir: self.shown() },
+            // The image has an empty directory there, on a root that is read-only: without the volume that is none either.
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ReadOnlyFilesystem => {
+                NoFastLane::NoDirectory { dir: self.shown() }
+            }
             _ => NoFastLane::NotOurs { dir: self.shown(), cause: error.to_string() },
         }
     }
