@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, Gid, Uid};
 use rust_i18n::t;
 
@@ -212,9 +213,9 @@ pub fn mend(place: &Workplace, warn: &mut dyn FnMut(&Error)) {
     if is_place(&place.backup_dir) {
         mend_backup_dir(&place.backup_dir, warn);
     }
-    // Only a volume: the image's own empty directory is no lane, and most often not to be written to.
-    let shared = |lane: &Item| lane.directory && is_place(&lane.path) && is_mounted(&lane.path);
-    if let Some(lane) = describe(&place.lane_dir).filter(shared) {
+    // Without the volume this is the image's own empty directory, on a root that is read-only: no lane, and nobody's mistake.
+    let writable = |lane: &Item| lane.directory && is_place(&lane.path) && !is_read_only(&lane.path);
+    if let Some(lane) = describe(&place.lane_dir).filter(writable) {
         apply(&plan_lane(&lane), warn);
     }
 }
@@ -226,10 +227,8 @@ fn is_place(path: &Path) -> bool {
     path.is_absolute() && path.parent().is_some() && plain
 }
 
-/// Whether another file system begins there.
-fn is_mounted(path: &Path) -> bool {
-    let device = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.dev()).ok();
-    path.parent().is_some_and(|parent| device(path) != device(parent))
+fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
 }
 
 fn mend_backup_dir(path: &Path, warn: &mut dyn FnMut(&Error)) {
