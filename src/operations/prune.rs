@@ -52,7 +52,7 @@ async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
         // One that cannot go keeps none of the others.
         if let Err(error) = delete_one(context, file).await {
             context.warn(t!("prune.stays", file = escape(file), cause = error));
-            half |= is_half_deleted(context, file).await.unwrap_or(true);
+            half |= catalogue::names(context).await.map_or(true, |names| is_half_deleted(&names, file));
             told = Err(error);
         }
     }
@@ -63,20 +63,17 @@ async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
 }
 
 /// The manifest is gone and the data or its companion is not.
-async fn is_half_deleted(context: &Context, file: &str) -> Result<bool, Error> {
-    let names = catalogue::names(context).await?;
+fn is_half_deleted(names: &BTreeSet<String>, file: &str) -> bool {
     let left = names.contains(file) || names.contains(&name::roles_name(file));
-    Ok(left && !names.contains(&name::manifest_name(file)))
+    left && !names.contains(&name::manifest_name(file))
 }
 
 /// Finishes what an interrupted rotation left half deleted; says whether nothing of it is left. What it had not begun with stays: since
 /// then it may have become the last good one, and the next rotation decides anew.
 pub(super) async fn finish(context: &Context, files: &[String]) -> Result<bool, Error> {
+    let names = catalogue::names(context).await?;
     let mut whole = true;
-    for file in files {
-        if !is_half_deleted(context, file).await? {
-            continue;
-        }
+    for file in files.iter().filter(|file| is_half_deleted(&names, file)) {
         if let Err(error) = delete_one(context, file).await {
             context.warn(t!("prune.stays", file = escape(file), cause = error));
             whole = false;

@@ -1,9 +1,7 @@
 //! Starting `pg_dump` and `pg_dumpall`, and ending what a dead run left.
 
-use std::sync::PoisonError;
-
 use super::psql::literal;
-use super::{LOOPBACK, Loopback, PINNED, Postgres};
+use super::{LOOPBACK, Loopback, Postgres};
 use crate::database::Error;
 use crate::domain::manifest::Owners;
 use crate::domain::run::RunId;
@@ -18,12 +16,13 @@ impl Postgres {
         }
         // The lowest level: it takes less from `pg_dump`, which has one core, than the bytes that it saves take from the lane.
         let zstd = if self.packs.get() == Some(&true) { vec!["--compress=zstd:1".to_owned()] } else { Vec::new() };
-        let mut program = Program { bulk: true, zstd, ..self.program(&argv, &run.application_name(), database, "") };
-        let loopback = self.loopback.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Loopback { port, options, .. }) = loopback.filter(|found| found.database == database) {
-            let options = format!("{PINNED} {options}");
-            let way = LOOPBACK.into_iter().chain([("PGPORT", &*port), ("PGOPTIONS", options.trim_end())]);
-            program.env.retain(|(name, _)| !matches!(&**name, "PGPORT" | "PGPASSWORD" | "PGOPTIONS"));
+        let loopback = self.loopback().clone().filter(|found| found.database == database);
+        let options = loopback.as_ref().map_or("", |found| found.options);
+        let program = self.program(&argv, &run.application_name(), database, options);
+        let mut program = Program { bulk: true, zstd, ..program };
+        if let Some(Loopback { port, .. }) = loopback {
+            let way = LOOPBACK.into_iter().chain([("PGPORT", &*port)]);
+            program.env.retain(|(name, _)| !matches!(&**name, "PGPORT" | "PGPASSWORD"));
             program.env.extend(way.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         Ok(self.runner.start(&program, Input::None).await?)

@@ -2,7 +2,7 @@
 //! versions always match. No SQL travels in arguments (the engine publishes those): scripts go through standard input.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -123,6 +123,11 @@ impl Postgres {
         Program { argv: argv.iter().map(|a| a.as_ref().to_owned()).collect(), env, ..Program::default() }
     }
 
+    /// The way that a dump may take beside the socket. What it holds is whole, whoever panicked with it.
+    fn loopback(&self) -> MutexGuard<'_, Option<Loopback>> {
+        self.loopback.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn user(&self) -> String {
         self.connection.user.clone().unwrap_or_default()
     }
@@ -166,8 +171,9 @@ impl Database for Postgres {
             Error::Statement { .. } => explain::waiting_helps(error),
             _ => false,
         };
-        lost && self.loopback.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
-            && !self.shunned.swap(true, Ordering::Relaxed)
+        let had_one = lost && self.loopback().take().is_some();
+        self.shunned.fetch_or(had_one, Ordering::Relaxed);
+        had_one
     }
 
     async fn wait_ready(&self, patience: Duration) -> Result<(), Error> {

@@ -1,6 +1,5 @@
 //! Questions to the server. Every script answers with one JSON value; the SQL lives in `sql/`.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
@@ -102,7 +101,7 @@ impl Postgres {
         let options = if server.version_num >= 120_000 { "-c tcp_user_timeout=0" } else { "" };
         let found = port.filter(|_| !self.shunned.load(Ordering::Relaxed));
         let found = found.map(|(port, _)| Loopback { database: database.to_owned(), port: port.to_owned(), options });
-        *self.loopback.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.loopback() = found;
     }
 
     async fn with_clients(&self, mut server: Server, said: Clients<'_>) -> Result<Server, Error> {
