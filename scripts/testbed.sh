@@ -13,7 +13,8 @@
 #   binary [--features X]  the static release binary; prints its path
 #   sidecar-image [TAG]    the sidecar's image (amarre:testbed) with that binary; [TAG --features X] hands features on
 #   postgres-local         programs of a local PostgreSQL server; prints their directory
-#   up [MAJOR…]            start the tests' databases (17 and 15); prints lines to eval
+#   garage                 a real S3 server, built from source where it is missing; prints its path
+#   up [MAJOR…]            start the tests' databases (17 and 15) and the S3 server; prints lines to eval
 #   down                   stop them
 #
 # What can be pulled is pulled. Where no registry answers, stand-ins are made from Debian's packages, and that is said.
@@ -25,10 +26,12 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local up down '
+readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local garage up down '
 readonly BASE_IMAGE=alpine:3.22
 readonly STAND_IN=amarre-testbed
 readonly TEST_MAJORS='17 15'
+readonly GARAGE_VERSION=2.5.0
+readonly TEST_BUCKET=amarre-test
 
 # --- engine -----------------------------------------------------------------------------------------------------
 
@@ -357,6 +360,93 @@ cmd_postgres_local() {
   local_programs
 }
 
+# --- S3 -----------------------------------------------------------------------------------------------------------------
+
+cmd_garage() { with_lock garage garage_locked; }
+
+garage_locked() {
+  local root=$AMARRE_CACHE/garage-$GARAGE_VERSION
+  if [ ! -x "$root/bin/garage" ]; then
+    have cargo || cannot 'garage: no cargo here to build it with'
+    say "garage: building $GARAGE_VERSION (some ten minutes on two cores; kept in $AMARRE_CACHE)"
+    cargo install garage --version "$GARAGE_VERSION" --locked --quiet --root "$root" >&2
+  fi
+  echo "$root/bin/garage"
+}
+
+test_s3() { echo "$AMARRE_CACHE/s3${AMARRE_TEST_SUFFIX:-}"; }
+
+s3_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A port of loopback that nobody listens on.
+free_port() {
+  local port
+  while port=$((20000 + RANDOM % 12000)); do s3_answers "$port" || { echo "$port"; return; }; done
+}
+
+# Prints the lines to eval. The server is on loopback, with keys of its own, and everything in it is for tests.
+s3_up() {
+  local dir program api
+  dir=$(test_s3)
+  program=$(cmd_garage | tail -n 1)
+  if [ -f "$dir/env" ] && ours "$dir/pid" garage; then
+    say 'up: the S3 server is running'
+    cat "$dir/env"
+    return
+  fi
+  rm -rf "$dir"
+  mkdir -p "$AMARRE_CACHE"
+  mkdir -m 0700 "$dir"
+  api=$(free_port)
+  cat >"$dir/garage.toml" <<TOML
+metadata_dir = "$dir/meta"
+data_dir = "$dir/data"
+db_engine = "sqlite"
+replication_factor = 1
+rpc_bind_addr = "127.0.0.1:$(free_port)"
+rpc_secret = "$(random_hex 32)"
+[s3_api]
+s3_region = "garage"
+api_bind_addr = "127.0.0.1:$api"
+TOML
+  {
+    echo "export AMARRE_TEST_S3_ENDPOINT=http://127.0.0.1:$api"
+    echo "export AMARRE_TEST_S3_REGION=garage"
+    echo "export AMARRE_TEST_S3_BUCKET=$TEST_BUCKET"
+    echo "export AMARRE_TEST_S3_KEY=GK$(random_hex 12)"
+    echo "export AMARRE_TEST_S3_SECRET=$(random_hex 32)"
+  } >"$dir/env"
+  (
+    # shellcheck source=/dev/null
+    . "$dir/env"
+    export GARAGE_DEFAULT_ACCESS_KEY=$AMARRE_TEST_S3_KEY GARAGE_DEFAULT_SECRET_KEY=$AMARRE_TEST_S3_SECRET
+    export GARAGE_DEFAULT_BUCKET=$TEST_BUCKET RUST_LOG=garage=warn
+    setsid "$program" -c "$dir/garage.toml" server --single-node --default-bucket >"$dir/log" 2>&1 </dev/null 9>&- &
+    echo "$!" >"$dir/pid"
+  )
+  wait_until 60 s3_answers "$api" || { tail -n 20 "$dir/log" >&2; fail 'up: the S3 server does not start'; }
+  wait_until 60 "$program" -c "$dir/garage.toml" bucket info "$TEST_BUCKET" ||
+    { tail -n 20 "$dir/log" >&2; fail "up: the S3 server has no bucket $TEST_BUCKET"; }
+  say "up: S3 on 127.0.0.1:$api (Garage $GARAGE_VERSION)"
+  cat "$dir/env"
+}
+
+random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+
+# ours PID-FILE NAME: whether that process is still the one it was.
+ours() { [ -f "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]; }
+
+s3_down() {
+  local dir
+  dir=$(test_s3)
+  if ours "$dir/pid" garage; then
+    kill "$(cat "$dir/pid")"
+    wait_until 30 process_gone "$(cat "$dir/pid")" || say 'down: the S3 server does not end'
+    say 'down: the S3 server ended'
+  fi
+  rm -rf "$dir"
+}
+
 # --- the tests' databases -------------------------------------------------------------------------------------------
 
 test_container() { echo "amarre-test-pg$1${AMARRE_TEST_SUFFIX:-}"; }
@@ -373,14 +463,14 @@ cmd_up() {
 }
 
 up_locked() {
-  local majors=$1 major name password='' lines=''
+  local majors=$1 major name password='' lines='' with_s3
   mkdir -p "$(test_lane)"
   chmod 0711 "$(test_lane)"
   for major in $majors; do
     name=$(test_container "$major")
     password=${password:-$(container_password "$name")}
   done
-  password=${password:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
+  password=${password:-$(random_hex 16)}
   # Started side by side, then waited for.
   for major in $majors; do up_one "$major" "$password"; done
   for major in $majors; do
@@ -392,6 +482,9 @@ up_locked() {
   say "up: PostgreSQL ready: $majors"
   printf '%sexport AMARRE_TEST_PG_USER=hub\nexport AMARRE_TEST_PG_PASSWORD=%s\n' "$lines" "$password"
   printf 'export AMARRE_TEST_LANE_DIR=%q\n' "$(test_lane)"
+  # A machine on which it cannot be built has the other tests all the same.
+  with_s3=$(s3_up) || { say 'up: no S3 server here: the tests that need one skip themselves'; return 0; }
+  printf '%s\n' "$with_s3"
 }
 
 # One password for all of them, so one that is running already sets it.
@@ -432,6 +525,7 @@ cmd_down() {
     docker rm -fv "$name" >/dev/null
     say "down: $name removed"
   done
+  s3_down
   [ -z "${AMARRE_TEST_SUFFIX:-}" ] || rm -rf "$(test_lane)"
 }
 

@@ -7,11 +7,19 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use amarre::dump::measure;
 use amarre::error::Explain;
 use amarre::store::local::LocalStore;
-use amarre::store::{Error, Store};
+use amarre::store::{Error, Growing, Grown, Store, Workshop};
 use tempfile::TempDir;
+use tokio::sync::watch;
+
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/s3.rs"]
+mod s3;
 
 /// A place for one test, and the way around the store into it.
 trait Bed: Send + Sync {
@@ -19,8 +27,13 @@ trait Bed: Send + Sync {
     fn store(&self) -> Box<dyn Store>;
     /// Puts an object there, whatever the store thinks of it.
     fn plant(&self, name: &str, bytes: &[u8]);
-    /// Names of all that lies there, also of drafts.
+    /// Names of all that lies there, also of drafts and unfinished uploads.
     fn names(&self) -> Vec<String>;
+}
+
+/// A place where dumps are made.
+trait Bench: Bed {
+    fn workshop(&self) -> Box<dyn Workshop>;
 }
 
 struct Local(TempDir);
@@ -53,6 +66,26 @@ impl Bed for Local {
     }
 }
 
+impl Bench for Local {
+    fn workshop(&self) -> Box<dyn Workshop> {
+        Box::new(self.open())
+    }
+}
+
+impl Bed for s3::Bucket {
+    fn store(&self) -> Box<dyn Store> {
+        Box::new(self.open())
+    }
+
+    fn plant(&self, name: &str, bytes: &[u8]) {
+        self.put(name, bytes);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.all()
+    }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
@@ -64,13 +97,39 @@ fn names(dir: &Path) -> Vec<String> {
 macro_rules! conformance {
     ($adapter:ident, $bed:expr, [$($case:ident),+ $(,)?]) => {
         mod $adapter {
-            $(#[tokio::test]
+            $(#[tokio::test(flavor = "multi_thread")]
             async fn $case() {
                 super::suite::$case(&$bed).await;
             })+
         }
     };
 }
+
+// Without the way to a bucket (`scripts/testbed.sh up` gives it) these are skipped, which is said and counted.
+conformance!(
+    bucket,
+    match super::s3::Bucket::new() {
+        Some(bucket) => bucket,
+        None => return super::s3::skipped("a bucket as a store"),
+    },
+    [
+        an_empty_place_lists_nothing,
+        nothing_is_ever_replaced,
+        what_grows_arrives_whole_and_is_seen_by_nobody_before,
+        what_is_given_up_leaves_nothing,
+        other_bytes_than_told_are_no_object,
+        ranges_are_exact,
+        heads_tell_what_lists_tell,
+        small_objects_are_put_and_read_within_their_limit,
+        a_large_object_comes_back_byte_for_byte,
+        deleting_may_be_repeated,
+        what_is_missing_is_named,
+        what_was_opened_is_read_whole_or_fails,
+        bad_names_are_refused_by_every_operation,
+        the_list_is_sorted_and_tells_sizes,
+        room_is_told_where_it_is_known,
+    ]
+);
 
 conformance!(
     local,
@@ -80,13 +139,20 @@ conformance!(
         a_draft_is_seen_by_nobody_until_it_is_published_whole,
         a_draft_can_be_read_before_it_is_published,
         a_draft_that_is_dropped_leaves_nothing,
+        a_draft_never_replaces,
         nothing_is_ever_replaced,
+        what_grows_arrives_whole_and_is_seen_by_nobody_before,
+        what_is_given_up_leaves_nothing,
+        other_bytes_than_told_are_no_object,
+        ranges_are_exact,
+        heads_tell_what_lists_tell,
         one_of_many_at_once_gets_the_name,
         small_objects_are_put_and_read_within_their_limit,
         a_large_object_comes_back_byte_for_byte,
         deleting_may_be_repeated,
         what_is_missing_is_named,
         what_was_opened_stays_readable,
+        what_was_opened_is_read_whole_or_fails,
         bad_names_are_refused_by_every_operation,
         the_list_is_sorted_and_tells_sizes,
         room_is_told_where_it_is_known,
@@ -96,13 +162,18 @@ conformance!(
 mod suite {
     use super::*;
 
+    /// Bytes that look like nothing.
+    fn noise(length: usize) -> Vec<u8> {
+        (0..u32::try_from(length).unwrap()).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
     pub(super) async fn an_empty_place_lists_nothing(bed: &dyn Bed) {
         let listing = bed.store().list().await.unwrap();
         assert!(listing.objects.is_empty() && listing.ignored.is_empty());
     }
 
-    pub(super) async fn a_draft_is_seen_by_nobody_until_it_is_published_whole(bed: &dyn Bed) {
-        let store = bed.store();
+    pub(super) async fn a_draft_is_seen_by_nobody_until_it_is_published_whole(bed: &dyn Bench) {
+        let store = bed.workshop();
         let mut draft = store.draft("a.sql.gz").await.unwrap();
         draft.write_all(b"hello ").unwrap();
         draft.write_all(b"world").unwrap();
@@ -115,8 +186,8 @@ mod suite {
         assert_eq!(store.read("a.sql.gz", 100).await.unwrap(), b"hello world");
     }
 
-    pub(super) async fn a_draft_can_be_read_before_it_is_published(bed: &dyn Bed) {
-        let mut draft = bed.store().draft("a.sql.gz").await.unwrap();
+    pub(super) async fn a_draft_can_be_read_before_it_is_published(bed: &dyn Bench) {
+        let mut draft = bed.workshop().draft("a.sql.gz").await.unwrap();
         draft.write_all(b"hello").unwrap();
         draft.sync().unwrap();
         for _ in 0..2 {
@@ -128,8 +199,8 @@ mod suite {
         assert_eq!(bed.store().read("a.sql.gz", 5).await.unwrap(), b"hello");
     }
 
-    pub(super) async fn a_draft_that_is_dropped_leaves_nothing(bed: &dyn Bed) {
-        let mut draft = bed.store().draft("a.sql.gz").await.unwrap();
+    pub(super) async fn a_draft_that_is_dropped_leaves_nothing(bed: &dyn Bench) {
+        let mut draft = bed.workshop().draft("a.sql.gz").await.unwrap();
         draft.write_all(b"hello").unwrap();
         drop(draft);
         assert!(bed.names().is_empty());
@@ -139,8 +210,122 @@ mod suite {
     pub(super) async fn nothing_is_ever_replaced(bed: &dyn Bed) {
         let store = bed.store();
         bed.plant("a.sql.gz", b"old");
-        assert!(matches!(store.draft("a.sql.gz").await, Err(Error::Exists { .. })));
         assert!(matches!(store.put("a.sql.gz", b"new").await, Err(Error::Exists { .. })));
+        let source = Growing::whole(Arc::new(b"new".to_vec()), 3);
+        let refused = match store.upload("a.sql.gz", source, 3).await {
+            Ok(upload) => upload.finish(&measure(b"new")).await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(matches!(refused, Err(Error::Exists { .. })), "{refused:?}");
+        assert_eq!(store.read("a.sql.gz", 100).await.unwrap(), b"old");
+        assert_eq!(bed.names(), ["a.sql.gz"]);
+    }
+
+    /// In two pieces, also of more than one part.
+    pub(super) async fn what_grows_arrives_whole_and_is_seen_by_nobody_before(bed: &dyn Bed) {
+        for length in [0, 1, 8 << 20, (8 << 20) + 1, 21_000_001] {
+            let bytes = Arc::new(noise(length));
+            let (sender, grown) = watch::channel(Grown::default());
+            let source = Growing { bytes: bytes.clone(), grown };
+            let store = bed.store();
+            let upload = store.upload("a.sql.gz", source, 1000).await.unwrap();
+            sender.send_replace(Grown { bytes: length as u64 / 2, ended: false });
+            let listing = store.list().await.unwrap();
+            assert!(listing.objects.is_empty(), "{listing:?}");
+            sender.send_replace(Grown { bytes: length as u64, ended: true });
+            let object = upload.finish(&measure(&bytes)).await.unwrap();
+            assert_eq!((object.name.as_str(), object.bytes), ("a.sql.gz", length as u64));
+            assert!(whole(store.as_ref()).await.unwrap() == *bytes, "{length} bytes");
+            assert_eq!(bed.names(), ["a.sql.gz"]);
+            assert!(store.delete("a.sql.gz").await.unwrap());
+        }
+    }
+
+    /// Readers are for threads of their own.
+    async fn whole(store: &dyn Store) -> std::io::Result<Vec<u8>> {
+        let mut reader = store.open("a.sql.gz").await.unwrap();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut found = Vec::new();
+            reader.read_to_end(&mut found).map(|_| found)
+        });
+        read.await.unwrap()
+    }
+
+    pub(super) async fn what_is_given_up_leaves_nothing(bed: &dyn Bed) {
+        let bytes = noise(20_000_000);
+        for how in ["abort", "drop", "source"] {
+            let (sender, grown) = watch::channel(Grown { bytes: bytes.len() as u64, ended: false });
+            let source = Growing { bytes: Arc::new(bytes.clone()), grown };
+            let store = bed.store();
+            let upload = store.upload("a.sql.gz", source, 1000).await.unwrap();
+            match how {
+                "abort" => upload.abort().await,
+                "drop" => drop(upload),
+                _ => {
+                    drop(sender);
+                    assert!(upload.finish(&measure(&bytes)).await.is_err());
+                }
+            }
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !bed.names().is_empty() {
+                assert!(Instant::now() < deadline, "{how}: {:?}", bed.names());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    pub(super) async fn other_bytes_than_told_are_no_object(bed: &dyn Bed) {
+        let bytes = noise(9_000_000);
+        let store = bed.store();
+        let source = Growing::whole(Arc::new(bytes.clone()), bytes.len() as u64);
+        let upload = store.upload("a.sql.gz", source, 1000).await.unwrap();
+        let refused = upload.finish(&measure(&bytes[1..])).await;
+        assert!(matches!(refused, Err(Error::Differs { .. })), "{refused:?}");
+        assert!(bed.names().is_empty(), "{:?}", bed.names());
+    }
+
+    pub(super) async fn ranges_are_exact(bed: &dyn Bed) {
+        let store = bed.store();
+        store.put("a.json", b"0123456789").await.unwrap();
+        assert_eq!(store.get("a.json", 0, 10).await.unwrap(), &b"0123456789"[..]);
+        assert_eq!(store.get("a.json", 3, 4).await.unwrap(), &b"3456"[..]);
+        assert_eq!(store.get("a.json", 10, 0).await.unwrap(), &b""[..]);
+        for (from, length) in [(0, 11), (9, 2), (11, 1)] {
+            let short = store.get("a.json", from, length).await;
+            assert!(matches!(short, Err(Error::Io { .. })), "{from} {length}: {short:?}");
+        }
+        assert!(matches!(store.get("b.json", 0, 1).await, Err(Error::Missing { .. })));
+    }
+
+    pub(super) async fn heads_tell_what_lists_tell(bed: &dyn Bed) {
+        let store = bed.store();
+        store.put("a.json", b"12345").await.unwrap();
+        let listed = store.list().await.unwrap().objects.remove(0);
+        let head = store.head("a.json").await.unwrap();
+        assert_eq!((&head.name, head.bytes, &head.etag), (&listed.name, listed.bytes, &listed.etag));
+        assert!((head.modified - listed.modified).abs() <= chrono::TimeDelta::seconds(1));
+        assert!(matches!(store.head("b.json").await, Err(Error::Missing { .. })));
+    }
+
+    pub(super) async fn what_was_opened_is_read_whole_or_fails(bed: &dyn Bed) {
+        let store = bed.store();
+        store.put("a.sql.gz", &[7; 300_000]).await.unwrap();
+        let mut reader = store.open("a.sql.gz").await.unwrap();
+        assert!(store.delete("a.sql.gz").await.unwrap());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut found = Vec::new();
+            reader.read_to_end(&mut found).map(|_| found)
+        });
+        match read.await.unwrap() {
+            Ok(found) => assert_eq!(found, [7; 300_000]),
+            Err(error) => assert!(matches!(Error::recover(error).unwrap(), Error::Missing { .. })),
+        }
+    }
+
+    pub(super) async fn a_draft_never_replaces(bed: &dyn Bench) {
+        let store = bed.workshop();
+        bed.plant("a.sql.gz", b"old");
+        assert!(matches!(store.draft("a.sql.gz").await, Err(Error::Exists { .. })));
         // Made by somebody else while the draft was written.
         let mut draft = store.draft("b.sql.gz").await.unwrap();
         assert!(matches!(store.draft("b.sql.gz").await, Err(Error::Exists { .. })), "one draft for a name");
@@ -176,15 +361,11 @@ mod suite {
     }
 
     pub(super) async fn a_large_object_comes_back_byte_for_byte(bed: &dyn Bed) {
-        let bytes: Vec<u8> = (0..5_000_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let mut draft = bed.store().draft("a.sql.gz").await.unwrap();
-        for piece in bytes.chunks(70_001) {
-            draft.write_all(piece).unwrap();
-        }
-        draft.publish().unwrap();
-        let mut found = Vec::new();
-        bed.store().open("a.sql.gz").await.unwrap().read_to_end(&mut found).unwrap();
-        assert!(found == bytes);
+        let bytes = noise(25_000_001);
+        let source = Growing::whole(Arc::new(bytes.clone()), bytes.len() as u64);
+        let upload = bed.store().upload("a.sql.gz", source, bytes.len() as u64).await.unwrap();
+        upload.finish(&measure(&bytes)).await.unwrap();
+        assert!(whole(bed.store().as_ref()).await.unwrap() == bytes);
     }
 
     pub(super) async fn deleting_may_be_repeated(bed: &dyn Bed) {
@@ -221,7 +402,9 @@ mod suite {
             let errors = [
                 store.open(name).await.err(),
                 store.read(name, 1).await.err(),
-                store.draft(name).await.err(),
+                store.head(name).await.err(),
+                store.get(name, 0, 1).await.err(),
+                store.upload(name, Growing::whole(Arc::new(Vec::new()), 0), 0).await.err(),
                 store.put(name, b"x").await.err(),
                 store.delete(name).await.err(),
             ];

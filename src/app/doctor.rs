@@ -297,9 +297,12 @@ fn times(app: &App) -> Vec<Check> {
 
 /// A backup on the same disk as the database is half a backup.
 fn copies(app: &App) -> Check {
-    match &app.settings.s3.bucket {
-        Some(bucket) => Check::warning("copies", t!("app.s3_later", bucket = escape(bucket)), t!("app.s3_later_hint")),
-        None => Check::warning("copies", t!("doctor.copies"), t!("doctor.copies_fix")),
+    match app.settings.s3.as_slice() {
+        [] => Check::warning("copies", t!("doctor.copies"), t!("operations.no_remote_hint")),
+        stores => {
+            let places: Vec<_> = stores.iter().map(|s3| format!("s3://{}/{}", s3.bucket, s3.prefix)).collect();
+            Check::ok("copies", t!("doctor.copies_in", places = escape(&places.join(", "))))
+        }
     }
 }
 

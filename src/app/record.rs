@@ -15,6 +15,8 @@ use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Failure};
 use crate::journal::{End, Journal};
 use crate::operations::backup::{self, Made};
+use crate::operations::remote;
+use crate::operations::sync::{self, Synced};
 
 pub use crate::journal::{Outcome, Run, RunKind};
 
@@ -28,7 +30,7 @@ pub async fn backup(app: &App) -> Result<Made, Failure> {
     match &result {
         Ok(made) => {
             let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
-            record.end(app, partial(app), Some((file, bytes)), None);
+            record.end(app, partial(made), Some((file, bytes)), None);
         }
         Err(failure) => record.end(app, failure.exit, None, Some(failure)),
     }
@@ -53,11 +55,16 @@ pub fn tell(app: &App, made: &Made) {
         .into_owned(),
         t!("cmd.backup.memory", size = bytes(App::peak_memory())).into_owned(),
         t!("cmd.backup.local", path = escape(&path.display().to_string())).into_owned(),
-        match app.settings.s3.bucket {
-            Some(_) => t!("cmd.backup.remote_missing").into_owned(),
-            None => t!("cmd.backup.remote_none").into_owned(),
-        },
     ];
+    if made.copies.is_empty() {
+        lines.push(t!("cmd.backup.remote_none").into_owned());
+    }
+    for copy in &made.copies {
+        lines.push(match &copy.failed {
+            None => t!("cmd.backup.remote", place = copy.place).into_owned(),
+            Some(cause) => t!("cmd.backup.remote_missing", place = copy.place, cause = cause).into_owned(),
+        });
+    }
     if let Some(plan) = &made.pruned {
         let removed = plan.deletions().count();
         let kept = plan.decisions.len() - removed;
@@ -68,16 +75,49 @@ pub fn tell(app: &App, made: &Made) {
     }
 }
 
-/// With a bucket set a backup on this machine is half of what was asked for.
-fn partial(app: &App) -> Exit {
-    if app.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done }
+/// Where a copy elsewhere is wanted, a backup on this machine alone is half of what was asked for.
+#[must_use]
+pub fn partial(made: &Made) -> Exit {
+    if made.copies.iter().any(|copy| copy.failed.is_some()) { Exit::Partial } else { Exit::Done }
+}
+
+/// Sends what no second place has yet, with the lock, and writes it into the journal if there was anything.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn sync(app: &App) -> Result<Synced, Failure> {
+    let context = app.context().await?;
+    let _lock = app.lock(&context).await?;
+    let record = Record::new(app, RunKind::Sync);
+    let result = sync::sync(&context).await.map_err(Failure::from);
+    match &result {
+        Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() => {}
+        Ok(synced) => {
+            let exit = if synced.failed.is_empty() { Exit::Done } else { Exit::Partial };
+            record.end(app, exit, None, None);
+        }
+        Err(failure) => record.end(app, failure.exit, None, Some(failure)),
+    }
+    result
 }
 
 async fn backup_now(app: &App, record: &Record) -> Result<Made, Failure> {
     let context = app.context().await?;
     let _lock = app.lock(&context).await?;
     record.begin(app);
-    Ok(backup::backup(&context, Kind::Backup, context.database.name()).await?)
+    let made = backup::backup(&context, Kind::Backup, context.database.name()).await?;
+    // What earlier runs could not send; where this one could not either, the store is away, and asked again within the hour.
+    if partial(&made) == Exit::Done && !context.remotes.is_empty() {
+        if let Err(error) = sync::sync(&context).await {
+            app.warn(error.to_string());
+        }
+        for remote in &context.remotes {
+            if let Err(error) = remote::apply(&context, remote).await {
+                app.warn(error.to_string());
+            }
+        }
+    }
+    Ok(made)
 }
 
 /// A run in the journal.

@@ -49,9 +49,11 @@ pub enum Color {
 pub enum Command {
     Backup(BackupArgs),
     Restore(RestoreArgs),
-    List(JsonArgs),
+    List(ListArgs),
     Verify(VerifyArgs),
     Prune(PruneArgs),
+    Sync(JsonArgs),
+    Get(GetArgs),
     Status(JsonArgs),
     Doctor(JsonArgs),
     Config(JsonArgs),
@@ -69,10 +71,10 @@ impl Command {
             Self::Restore(args) => args.json,
             Self::Verify(args) => args.json,
             Self::Prune(args) => args.json,
-            Self::List(args) | Self::Status(args) | Self::Doctor(args) | Self::Config(args) | Self::Health(args) => {
-                args.json
-            }
-            Self::Supervise | Self::Completions(_) => false,
+            Self::List(args) => args.json,
+            Self::Sync(args) => args.json,
+            Self::Status(args) | Self::Doctor(args) | Self::Config(args) | Self::Health(args) => args.json,
+            Self::Supervise | Self::Get(_) | Self::Completions(_) => false,
         }
     }
 }
@@ -81,6 +83,16 @@ impl Command {
 #[derive(Debug, Clone, Default, Args)]
 #[expect(missing_docs, reason = "see locales/cli.yml")]
 pub struct JsonArgs {
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `list`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct ListArgs {
+    #[arg(long)]
+    pub remote: bool,
     #[arg(long)]
     pub json: bool,
 }
@@ -180,6 +192,14 @@ pub struct PruneArgs {
     pub dry_run: bool,
     #[arg(long)]
     pub json: bool,
+}
+
+/// Of `get`.
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct GetArgs {
+    #[arg(value_name = "NAME")]
+    pub wanted: String,
 }
 
 /// Of `completions`.

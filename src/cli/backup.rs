@@ -1,13 +1,12 @@
 //! `amarre backup`: one backup now.
 
-use rust_i18n::t;
 use serde_json::json;
 
 use crate::app::{App, record};
 use crate::cli::args::BackupArgs;
-use crate::cli::{Context, timings, upload_unavailable};
-use crate::domain::text::escape;
+use crate::cli::{Context, timings};
 use crate::error::{Exit, Failure};
+use crate::operations;
 use crate::operations::backup::Made;
 
 /// Runs the command.
@@ -15,22 +14,18 @@ use crate::operations::backup::Made;
 /// # Errors
 /// What ended it.
 pub async fn run(context: &Context, args: &BackupArgs) -> Result<Exit, Failure> {
-    if args.upload_s3 && context.settings.s3.bucket.is_none() {
-        return Err(upload_unavailable());
+    if args.upload_s3 && context.settings.s3.is_empty() {
+        return Err(operations::Error::NoRemote.into());
     }
     let app = context.app("backup");
     app.before_backup();
     let made = record::backup(&app).await?;
     record::tell(&app, &made);
-    let exit = if context.settings.s3.bucket.is_some() { Exit::Partial } else { Exit::Done };
+    let exit = record::partial(&made);
     if args.json {
         context.output.json(&report(&made, exit))?;
     } else if args.timings {
         context.show_timings(&made.timings)?;
-    }
-    if exit == Exit::Partial {
-        let bucket = context.settings.s3.bucket.as_deref().unwrap_or_default();
-        context.output.warning(&t!("app.s3_later", bucket = escape(bucket)), Some(&t!("app.s3_later_hint")));
     }
     Ok(exit)
 }
@@ -57,5 +52,6 @@ fn report(made: &Made, exit: Exit) -> serde_json::Value {
         "peak_rss_bytes": App::peak_memory(),
         "timings": timings::json(&made.timings),
         "removed": removed,
+        "copies": made.copies.iter().map(|c| json!({ "place": c.place, "error": c.failed })).collect::<Vec<_>>(),
     })
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rust_i18n::t;
 use serde_json::json;
 
-use crate::cli::args::JsonArgs;
+use crate::cli::args::ListArgs;
 use crate::cli::{Context, output};
 use crate::domain::catalogue::{Catalogue, Entry, State};
 use crate::domain::text::{age, bytes, escape};
@@ -16,37 +16,138 @@ use crate::operations::{self, catalogue};
 
 /// How long a server may take to say what it keeps.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a store may take to say what it has.
+const STORE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the command.
 ///
 /// # Errors
 /// What ended it.
-pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
+pub async fn run(context: &Context, args: &ListArgs) -> Result<Exit, Failure> {
     let app = context.app("list");
     let operations = app.context().await?;
-    let catalogue = catalogue::load(&operations).await?;
-    let kept = kept(&operations).await;
+    if args.remote && operations.remotes.is_empty() {
+        return Err(operations::Error::NoRemote.into());
+    }
+    let here = catalogue::load(&operations).await?;
+    let places = Places::look(context, &operations, here).await;
+    let listed = places.listed(args.remote);
+    let kept = if args.remote { Ok(Vec::new()) } else { kept(&operations).await };
     if args.json {
-        let entries: Vec<_> = catalogue.entries().iter().map(as_json).collect();
+        let entries: Vec<_> = listed.iter().map(|one| places.as_json(one)).collect();
         let place = operations.store.place();
         let kept = kept.as_ref().ok().map(|kept| kept.iter().map(kept_as_json).collect::<Vec<_>>());
-        context.output.json(&json!({ "format": 1, "place": place, "backups": entries, "kept_databases": kept }))?;
+        let remotes: Vec<_> = places.there.iter().map(|(place, _)| place).collect();
+        context.output.json(&json!({
+            "format": 1,
+            "place": place,
+            "remotes": remotes,
+            "backups": entries,
+            "kept_databases": kept,
+        }))?;
         return Ok(Exit::Done);
     }
-    if catalogue.entries().is_empty() {
+    if listed.is_empty() {
         context.output.message(&t!("cmd.list.empty", place = escape(&operations.store.place())));
     } else {
-        show(context, &catalogue)?;
+        places.show(context, &listed)?;
     }
     tell_kept(context, kept);
     Ok(Exit::Done)
 }
 
-fn show(context: &Context, catalogue: &Catalogue) -> Result<(), Failure> {
-    let now = context.clock.now();
-    let rows: Vec<Vec<String>> = catalogue.entries().iter().map(|entry| row(catalogue, entry, now)).collect();
-    let headers = ["name", "age", "size", "rows", "tables", "state"].map(|key| t!(format!("cmd.list.{key}")));
-    context.output.data(&output::table_of_names(&headers.each_ref().map(AsRef::as_ref), &rows))
+/// What lies where.
+struct Places {
+    here: Catalogue,
+    /// By place; `None`: it did not answer.
+    there: Vec<(String, Option<Catalogue>)>,
+}
+
+/// A backup, as the first place that has it knows it.
+struct Listed<'a> {
+    of: &'a Catalogue,
+    entry: &'a Entry,
+}
+
+impl Places {
+    async fn look(context: &Context, operations: &operations::Context, here: Catalogue) -> Self {
+        let mut there = Vec::new();
+        for remote in &operations.remotes {
+            let place = remote.store.place();
+            let asked = catalogue::load_remote(operations, &remote.store);
+            let answer = match tokio::time::timeout(STORE_PATIENCE, asked).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_) => Err(t!("cmd.list.no_answer", seconds = STORE_PATIENCE.as_secs()).into_owned()),
+            };
+            let catalogue = answer.map(Catalogue::only_with_manifest).map_err(|cause| {
+                context.output.warning(&t!("cmd.list.place_unknown", place = place, cause = cause), None);
+            });
+            there.push((place, catalogue.ok()));
+        }
+        Self { here, there }
+    }
+
+    /// Everything, newest first; with `remote` only what a second place has.
+    fn listed(&self, remote: bool) -> Vec<Listed<'_>> {
+        let catalogues =
+            (!remote).then_some(&self.here).into_iter().chain(self.there.iter().filter_map(|(_, c)| c.as_ref()));
+        let mut seen = std::collections::BTreeSet::new();
+        let mut listed = Vec::new();
+        for of in catalogues {
+            listed
+                .extend(of.entries().iter().filter(|e| seen.insert(e.file.as_str())).map(|entry| Listed { of, entry }));
+        }
+        listed.sort_by(|a, b| b.entry.date.cmp(&a.entry.date).then_with(|| b.entry.file.cmp(&a.entry.file)));
+        listed
+    }
+
+    /// Where it lies, place by place: `None` where nobody knows.
+    fn lies(&self, file: &str) -> Vec<Option<bool>> {
+        let has = |catalogue: &Catalogue| catalogue.entries().iter().any(|e| e.file == file);
+        let there = self.there.iter().map(|(_, catalogue)| catalogue.as_ref().map(has));
+        std::iter::once(Some(has(&self.here))).chain(there).collect()
+    }
+
+    fn show(&self, context: &Context, listed: &[Listed<'_>]) -> Result<(), Failure> {
+        let now = context.clock.now();
+        let mut headers: Vec<_> = ["name", "age", "size", "rows", "tables"]
+            .iter()
+            .map(|key| t!(format!("cmd.list.{key}")).into_owned())
+            .collect();
+        if !self.there.is_empty() {
+            headers.push(t!("cmd.list.local").into_owned());
+            headers.extend((1..=self.there.len()).map(|n| if n == 1 { "S3".to_owned() } else { format!("S3 {n}") }));
+        }
+        headers.push(t!("cmd.list.state").into_owned());
+        let rows: Vec<Vec<String>> = listed
+            .iter()
+            .map(|one| {
+                let mut row = row(one.of, one.entry, now);
+                if !self.there.is_empty() {
+                    let word = |lies| match lies {
+                        Some(true) => t!("cmd.list.yes").into_owned(),
+                        Some(false) => "-".to_owned(),
+                        None => "?".to_owned(),
+                    };
+                    row.extend(self.lies(&one.entry.file).into_iter().map(word));
+                }
+                row.push(state(one.entry));
+                row
+            })
+            .collect();
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        context.output.data(&output::table_of_names(&headers, &rows))
+    }
+
+    fn as_json(&self, one: &Listed<'_>) -> serde_json::Value {
+        let mut value = as_json(one.entry);
+        let lies = self.lies(&one.entry.file);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("local".to_owned(), json!(lies.first()));
+            fields.insert("remote".to_owned(), json!(lies.get(1..)));
+        }
+        value
+    }
 }
 
 /// Databases that `--undo` brings back. The list is also for when the server is away: then that is said, and no more.
@@ -87,7 +188,6 @@ fn row(catalogue: &Catalogue, entry: &Entry, now: DateTime<Utc>) -> Vec<String> 
         bytes(entry.bytes),
         or_unknown(manifest.map(|m| m.content.rows())),
         or_unknown(manifest.map(|m| m.content.tables.len() as u64)),
-        state(entry),
     ]
 }
 

@@ -21,6 +21,7 @@ pub mod backup;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod get;
 pub mod health;
 pub mod list;
 pub mod logging;
@@ -32,6 +33,7 @@ pub mod prune;
 pub mod restore;
 pub mod status;
 pub mod supervise;
+pub mod sync;
 pub mod timings;
 pub mod verify;
 
@@ -81,15 +83,6 @@ impl Context {
     }
 }
 
-/// This version has no second place for backups.
-fn upload_unavailable() -> Failure {
-    Failure {
-        message: t!("cmd.upload_unavailable").into_owned(),
-        hint: Some(t!("app.s3_later_hint").into_owned()),
-        exit: Exit::Usage,
-    }
-}
-
 /// The whole program: what `main` returns.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = args::by_name(arguments);
@@ -134,7 +127,13 @@ fn start(cli: &Cli, environment: Environment, output: &mut Output) -> Result<Exi
 fn keeps_a_log(command: &Command) -> bool {
     matches!(
         command,
-        Command::Backup(_) | Command::Restore(_) | Command::Verify(_) | Command::Prune(_) | Command::Supervise
+        Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Verify(_)
+            | Command::Prune(_)
+            | Command::Sync(_)
+            | Command::Get(_)
+            | Command::Supervise
     )
 }
 
@@ -159,6 +158,8 @@ async fn dispatch(command: &Command, context: &Context) -> Result<Exit, Failure>
         Command::List(args) => list::run(context, args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Prune(args) => prune::run(context, args).await,
+        Command::Sync(args) => sync::run(context, args).await,
+        Command::Get(args) => get::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Config(args) => config::run(context, args),

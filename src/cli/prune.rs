@@ -7,10 +7,10 @@ use crate::app::App;
 use crate::app::record::{Record, RunKind};
 use crate::cli::args::PruneArgs;
 use crate::cli::{Context, output};
-use crate::domain::retention::{Action, Plan};
+use crate::domain::retention::{Action, Decision, Plan};
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::operations::{self, prune};
+use crate::operations::{self, prune, remote};
 
 /// Runs the command.
 ///
@@ -21,7 +21,11 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     let operations = app.context().await?;
     if args.dry_run {
         let plan = prune::plan(&operations).await?;
-        show(context, args, &plan)?;
+        let mut plans = Plans { here: plan, there: Vec::new() };
+        for remote in &operations.remotes {
+            plans.there.push((remote.store.place(), remote::plan(&operations, remote).await?));
+        }
+        show(context, args, &plans)?;
         if !args.json {
             context.output.message(&t!("cmd.prune.dry"));
         }
@@ -31,7 +35,7 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     let result = apply(&app, &operations, &record).await;
     let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
     record.end(&app, exit, None, result.as_ref().err());
-    let plan = result?;
+    let plans = result?;
     // A server that is away keeps its databases; what lies in the store was pruned all the same.
     if let Err(failure) = app.expire_now().await {
         if context.cancel.is_cancelled() {
@@ -39,37 +43,61 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
         }
         context.output.warning(&failure.message, failure.hint.as_deref());
     }
-    show(context, args, &plan)?;
+    show(context, args, &plans)?;
     if !args.json {
         context.tell_memory();
     }
     Ok(Exit::Done)
 }
 
-async fn apply(app: &App, operations: &operations::Context, record: &Record) -> Result<Plan, Failure> {
-    let _lock = app.lock(operations).await?;
-    record.begin(app);
-    Ok(prune::apply(operations).await?)
+/// What goes, place by place.
+struct Plans {
+    here: Plan,
+    there: Vec<(String, Plan)>,
 }
 
-fn show(context: &Context, args: &PruneArgs, plan: &Plan) -> Result<(), Failure> {
+async fn apply(app: &App, operations: &operations::Context, record: &Record) -> Result<Plans, Failure> {
+    let _lock = app.lock(operations).await?;
+    record.begin(app);
+    let mut plans = Plans { here: prune::apply(operations).await?, there: Vec::new() };
+    for remote in &operations.remotes {
+        plans.there.push((remote.store.place(), remote::apply(operations, remote).await?));
+    }
+    Ok(plans)
+}
+
+fn decisions(plan: &Plan) -> Vec<serde_json::Value> {
+    let one =
+        |d: &Decision| json!({ "file": d.file, "delete": d.action == Action::Delete, "reason": d.reason.to_string() });
+    plan.decisions.iter().map(one).collect()
+}
+
+fn show(context: &Context, args: &PruneArgs, plans: &Plans) -> Result<(), Failure> {
     if args.json {
-        let decisions: Vec<_> = plan
-            .decisions
-            .iter()
-            .map(|d| json!({ "file": d.file, "delete": d.action == Action::Delete, "reason": d.reason.to_string() }))
-            .collect();
+        let there = plans.there.iter();
+        let there: Vec<_> =
+            there.map(|(place, plan)| json!({ "place": place, "decisions": decisions(plan) })).collect();
         return context.output.json(&json!({
             "format": 1,
             "dry_run": args.dry_run,
-            "decisions": decisions,
+            "decisions": decisions(&plans.here),
+            "remotes": there,
             "peak_rss_bytes": App::peak_memory(),
         }));
     }
-    if plan.decisions.is_empty() {
+    if plans.here.decisions.is_empty() {
         context.output.message(&t!("cmd.prune.nothing"));
-        return Ok(());
+    } else {
+        table(context, &plans.here)?;
     }
+    for (place, plan) in plans.there.iter().filter(|(_, plan)| !plan.decisions.is_empty()) {
+        context.output.data(&format!("{place}:"))?;
+        table(context, plan)?;
+    }
+    Ok(())
+}
+
+fn table(context: &Context, plan: &Plan) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = plan
         .decisions
         .iter()

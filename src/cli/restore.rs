@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::app::App;
 use crate::app::record::{Record, RunKind};
 use crate::cli::args::{RestoreArgs, Source as Wanted};
-use crate::cli::{Context, output, prompt, timings, upload_unavailable};
+use crate::cli::{Context, output, prompt, timings};
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
-use crate::operations;
 use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
+use crate::operations::{self, fetch};
 
 /// The scripts' rule: a restore over ten minutes is looked into.
 const SLOW_SECONDS: i64 = 600;
@@ -24,15 +24,34 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     let app = context.app("restore");
     let source = match args.source()? {
         Wanted::Undo => return undo(context, &app, args).await,
-        Wanted::Bucket(_) => return Err(upload_unavailable()),
-        Wanted::Latest => Source::Latest,
-        Wanted::File(file) => app.source(&file)?,
+        wanted => wanted,
     };
     named_right(context, args)?;
-    let request = Request { source, into: args.into.clone(), drop_old: args.no_keep_old };
     let operations = app.context().await?;
     // What a dead run left is mended first, where nobody is at work: the plan is about what holds after that.
-    drop(app.lock(&operations).await?);
+    let lock = app.lock(&operations).await?;
+    let source = match source {
+        Wanted::File(file) => app.source(&file)?,
+        Wanted::Bucket(name) => {
+            let found = fetch::find(&operations, &name).await?;
+            fetch::fetch(&operations, &found).await?;
+            Source::Name(found.file)
+        }
+        Wanted::Latest | Wanted::Undo => match fetch::newer(&operations).await? {
+            Some(found) => match fetch::fetch(&operations, &found).await {
+                Ok(()) => Source::Name(found.file),
+                Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
+                // What lies here is older, and there.
+                Err(error) => {
+                    app.warn(t!("fetch.failed", file = escape(&found.file), cause = error));
+                    Source::Latest
+                }
+            },
+            None => Source::Latest,
+        },
+    };
+    drop(lock);
+    let request = Request { source, into: args.into.clone(), drop_old: args.no_keep_old };
     let plan = restore::plan(&operations, request).await?;
     show_plan(context, &plan);
     if args.dry_run {

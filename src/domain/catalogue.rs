@@ -4,7 +4,7 @@
 //! A data file whose run left an intent (a crash between data and manifest) is the business of the sweep that
 //! runs before: here it looks like any file without a manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -197,6 +197,23 @@ impl Catalogue {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// This one, and what only `other` has.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        let here: BTreeSet<&str> = self.entries.iter().map(|entry| entry.file.as_str()).collect();
+        let more = other.entries.iter().filter(|entry| !here.contains(entry.file.as_str()));
+        let mut entries: Vec<Entry> = self.entries.iter().chain(more).cloned().collect();
+        entries.sort_by(|a, b| b.date.cmp(&a.date).then_with(|| b.file.cmp(&a.file)));
+        Self { entries }
+    }
+
+    /// What has a readable manifest, and nothing else.
+    #[must_use]
+    pub fn only_with_manifest(mut self) -> Self {
+        self.entries.retain(|entry| entry.manifest.is_some());
+        self
     }
 
     /// The newest verified backup (not safety or final dumps) of this installation: what `--latest` means.

@@ -1,12 +1,14 @@
 //! Pure rules: names, manifests, the catalogue, retention, the schedule, comparing contents.
 //! No I/O, no clock, no environment: time comes in as a value.
 
+pub mod bandwidth;
 pub mod catalogue;
 pub mod clock;
 pub mod compare;
 pub mod compression;
 pub mod content;
 pub mod event;
+pub mod keep;
 pub mod manifest;
 pub mod name;
 pub mod retention;

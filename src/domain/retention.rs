@@ -10,24 +10,32 @@
 //! 3. Held: while a *suspicious* backup of the last `safety_days` is there, the first such one is kept as the mark,
 //!    and so are the newest `keep_verified` verified backups from before it that are not suspicious (fault 25): whoever
 //!    notices late that a table was emptied still has it. A row of suspicious backups holds what was before them all.
-//! 4. Kept by age: backups for `days`, safety and final dumps for `safety_days`, counted in whole times of 24 hours.
-//! 5. The rest goes, oldest first; safety and final dumps only while a verified backup exists.
+//! 4. Kept by the calendar (`keep`, see [`Keep`]): named first where a backup is kept by several rules.
+//! 5. Kept by age: backups for `days`, safety and final dumps for `safety_days`, counted in whole times of 24 hours. With
+//!    a calendar and no `days` a backup has no age; a file without a manifest then has `safety_days`.
+//! 6. The rest goes, oldest first; safety and final dumps only while a verified backup exists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use rust_i18n::t;
 
 use crate::domain::catalogue::{Catalogue, Entry, State};
+use crate::domain::keep::{Candidate, Keep, Periods};
 use crate::domain::name::Kind;
 use crate::error::Explain;
 
 /// How long what is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Days that backups are kept.
-    pub days: u32,
+    /// Days that backups are kept; `None`: only the calendar counts.
+    pub days: Option<u32>,
+    /// Calendar rules, beside the days.
+    pub keep: Keep,
+    /// Zone of the calendar.
+    pub zone: Tz,
     /// Never fewer verified backups than this; 0 counts as 1.
     pub keep_verified: u32,
     /// Days that safety and final dumps are kept, and that a suspicious backup holds older ones.
@@ -38,7 +46,7 @@ impl Policy {
     /// The usual one: safety and final dumps stay 30 days, or as long as backups if that is longer.
     #[must_use]
     pub fn new(days: u32, keep_verified: u32) -> Self {
-        Self { days, keep_verified, safety_days: days.max(30) }
+        Self { days: Some(days), keep: Keep::default(), zone: Tz::UTC, keep_verified, safety_days: days.max(30) }
     }
 
     fn least(&self) -> usize {
@@ -62,6 +70,10 @@ pub enum Reason {
     Expired(u32),
     /// Younger than so many days.
     Recent(u32),
+    /// The calendar keeps it.
+    Calendar(Periods),
+    /// No calendar rule keeps it.
+    Outside,
     /// One of the last so many verified.
     LastVerified(u32),
     /// There are not enough verified backups to let anything go.
@@ -72,6 +84,8 @@ pub enum Reason {
     HoldsOthers,
     /// In use.
     Pinned,
+    /// No second place has it yet.
+    Unsent,
     /// Of another installation, or a name that is not ours.
     Foreign,
     /// Set aside: a person decides.
@@ -83,11 +97,14 @@ impl fmt::Display for Reason {
         let text = match self {
             Self::Expired(days) => t!("domain.retention.expired", days = days),
             Self::Recent(days) => t!("domain.retention.recent", days = days),
+            Self::Calendar(periods) => t!("domain.retention.calendar", periods = periods),
+            Self::Outside => t!("domain.retention.outside"),
             Self::LastVerified(count) => t!("domain.retention.last_verified", count = count),
             Self::TooFewVerified => t!("domain.retention.too_few_verified"),
             Self::Held => t!("domain.retention.held"),
             Self::HoldsOthers => t!("domain.retention.holds_others"),
             Self::Pinned => t!("domain.retention.pinned"),
+            Self::Unsent => t!("domain.retention.unsent"),
             Self::Foreign => t!("domain.retention.foreign"),
             Self::SetAside => t!("domain.retention.set_aside"),
         };
@@ -120,28 +137,35 @@ impl Plan {
     }
 }
 
-/// Decides for every entry of `catalogue`. `pins` are names of data files in use (a restore, an upload, a safety
-/// dump that `--undo` may need).
+/// What stays whatever the rules say, by the names of data files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// In use: by a restore, an upload, a safety dump that `--undo` may need.
+    pub in_use: BTreeSet<String>,
+    /// There is no other copy of it, and there shall be one.
+    pub unsent: BTreeSet<String>,
+}
+
+/// Decides for every entry of `catalogue`.
 ///
 /// # Errors
 /// [`Error::DeletesEverything`]: a plan that leaves nothing of this installation is refused. The rules never make
 /// one; this stands guard over the rules.
-pub fn plan(
-    policy: &Policy,
-    catalogue: &Catalogue,
-    pins: &BTreeSet<String>,
-    now: DateTime<Utc>,
-) -> Result<Plan, Error> {
+pub fn plan(policy: &Policy, catalogue: &Catalogue, pins: &Pins, now: DateTime<Utc>) -> Result<Plan, Error> {
     let rules = Rules::new(policy, catalogue, now);
-    let decisions: Vec<Decision> =
-        catalogue.entries().iter().map(|entry| decision(&rules, entry, pins.contains(&entry.file))).collect();
+    let decisions: Vec<Decision> = catalogue.entries().iter().map(|entry| decision(&rules, entry, pins)).collect();
     guard(catalogue, &decisions)?;
     Ok(Plan { decisions })
 }
 
-fn decision(rules: &Rules<'_>, entry: &Entry, pinned: bool) -> Decision {
-    let reason = if pinned { Reason::Pinned } else { rules.judge(entry) };
-    let action = if matches!(reason, Reason::Expired(_)) { Action::Delete } else { Action::Keep };
+fn decision(rules: &Rules<'_>, entry: &Entry, pins: &Pins) -> Decision {
+    let goes = |reason: Reason| matches!(reason, Reason::Expired(_) | Reason::Outside);
+    let reason = match rules.judge(entry) {
+        _ if pins.in_use.contains(&entry.file) => Reason::Pinned,
+        reason if goes(reason) && pins.unsent.contains(&entry.file) => Reason::Unsent,
+        reason => reason,
+    };
+    let action = if goes(reason) { Action::Delete } else { Action::Keep };
     Decision { file: entry.file.clone(), action, reason }
 }
 
@@ -165,6 +189,7 @@ struct Rules<'a> {
     last: BTreeSet<&'a str>,
     held: BTreeSet<&'a str>,
     mark: Option<&'a str>,
+    calendar: BTreeMap<&'a str, Periods>,
 }
 
 impl<'a> Rules<'a> {
@@ -178,9 +203,14 @@ impl<'a> Rules<'a> {
         // The oldest of them.
         let mark = backups().rfind(is_mark);
         let held = verified().filter(|e| !e.is_suspicious() && mark.is_some_and(|mark| e.date < mark.date));
+        // What was never proven is nobody's only backup of a month.
+        let proven = |e: &&Entry| matches!(e.state, State::Verified { .. } | State::Committed);
+        let candidates =
+            backups().filter(proven).map(|e| Candidate { file: &e.file, date: e.date, verified: e.is_verified() });
         Self {
             policy,
             now,
+            calendar: policy.keep.choose(candidates, policy.zone),
             verified: verified().count(),
             last: verified().take(policy.least()).map(|e| e.file.as_str()).collect(),
             held: held.take(policy.least()).map(|e| e.file.as_str()).collect(),
@@ -198,21 +228,28 @@ impl<'a> Rules<'a> {
         if entry.state == State::Unproven && !file.ends_with(".sql.gz") {
             return Reason::Foreign;
         }
+        if let Some(periods) = self.calendar.get(file) {
+            return Reason::Calendar(*periods);
+        }
         if self.last.contains(file) {
             return Reason::LastVerified(self.policy.keep_verified.max(1));
         }
         if self.held.contains(file) {
             return Reason::Held;
         }
-        let days = if kind == Kind::Backup { self.policy.days } else { self.policy.safety_days };
-        if is_within(entry.date, days, self.now) {
+        let days = match (kind, &entry.state) {
+            (Kind::Backup, State::Unproven) => Some(self.policy.days.unwrap_or(self.policy.safety_days)),
+            (Kind::Backup, _) => self.policy.days,
+            (Kind::Safety | Kind::Final, _) => Some(self.policy.safety_days),
+        };
+        if let Some(days) = days.filter(|days| is_within(entry.date, *days, self.now)) {
             return Reason::Recent(days);
         }
         if self.mark == Some(file) {
             return Reason::HoldsOthers;
         }
         let needed = if kind == Kind::Backup { self.policy.least() } else { 1 };
-        if self.verified < needed { Reason::TooFewVerified } else { Reason::Expired(days) }
+        if self.verified < needed { Reason::TooFewVerified } else { days.map_or(Reason::Outside, Reason::Expired) }
     }
 }
 

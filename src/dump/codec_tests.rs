@@ -212,7 +212,7 @@ impl Disk {
             syncs.fetch_add(1, Ordering::SeqCst);
             file.sync_data()
         };
-        Echo { reader: Box::new(reader), sync: Box::new(sync) }
+        Echo { reader: Box::new(reader), sync: Box::new(sync), proven: Box::new(|_, _| {}) }
     }
 
     fn reader(&self) -> File {
@@ -277,7 +277,7 @@ async fn fault_36_a_sync_that_fails_on_the_way_fails_the_dump() {
         calls += 1;
         if calls == 2 { Err(io::Error::other("write error")) } else { Ok(()) }
     };
-    let echo = Echo { reader: Box::new(disk.reader()), sync: Box::new(sync) };
+    let echo = Echo { reader: Box::new(disk.reader()), sync: Box::new(sync), proven: Box::new(|_, _| {}) };
     let error = write_to(disk.out(), Compression::None, &rows(80), BLOCK, Some(echo)).await.unwrap_err();
     assert!(matches!(&error, Error::Write { source } if source.to_string() == "write error"), "{error:?}");
 }

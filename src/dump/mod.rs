@@ -29,7 +29,7 @@ mod zstd;
 pub use encode::{BLOCK, MIN_STORED};
 pub use error::Error;
 pub use inspect::Inspector;
-pub use measure::{measure, measure_reader};
+pub use measure::{Meter, measure, measure_reader};
 pub use progress::Progress;
 pub use prove::Echo;
 pub use read::{Chunks, Proof, check_size, chunks, prove};

@@ -28,6 +28,8 @@ pub struct Echo {
     pub reader: Box<dyn Read + Send>,
     /// Makes durable what was written so far.
     pub sync: Box<dyn FnMut() -> io::Result<()> + Send>,
+    /// Is told how many bytes from the first one on are proven, and at last that there are no more.
+    pub proven: Box<dyn FnMut(u64, bool) + Send>,
 }
 
 /// What the writer knows of a piece of the file.
@@ -60,7 +62,7 @@ pub fn follow(
     mut hand: Hand,
 ) -> Result<Measure, Error> {
     let wanted = || if abandoned.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) };
-    let Echo { mut reader, sync: mut make_durable } = echo;
+    let Echo { mut reader, sync: mut make_durable, mut proven } = echo;
     let mut proof = Proof { decoder: Decoder::new()?, meter: Meter::default(), stored: Vec::new(), plain: Vec::new() };
     let mut waiting = Vec::new();
     let mut bytes = 0;
@@ -84,6 +86,7 @@ pub fn follow(
                 hand.passed(piece.stored);
             }
             bytes = 0;
+            proven(proof.meter.bytes(), false);
         }
         if ended {
             sync.was_starved(synced);
@@ -91,7 +94,10 @@ pub fn follow(
         }
     }
     match reader.read(&mut [0]) {
-        Ok(0) => Ok(proof.meter.finish()),
+        Ok(0) => {
+            proven(proof.meter.bytes(), true);
+            Ok(proof.meter.finish())
+        }
         Ok(_) => Err(Error::ReadBack { offset: proof.meter.bytes() }),
         Err(source) => Err(Error::Read { source }),
     }

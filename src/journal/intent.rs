@@ -41,6 +41,9 @@ pub enum Work {
     Delete {
         /// Data files.
         files: Vec<String>,
+        /// The second place in which; `None`: here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
     },
     /// Replaces a database.
     Restore {

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rust_i18n::t;
+use tokio::sync::watch;
 
 use super::failpoint::hit;
 use super::flow::{self, Teller, write_dump};
+use super::upload::Copies;
 use super::{Context, Error, catalogue, prune};
 use crate::database::{Facts, Server};
 use crate::domain::catalogue::Catalogue;
@@ -21,16 +23,18 @@ use crate::domain::text::escape;
 use crate::domain::timings::Timings;
 use crate::dump::{self, DumpWriter, Echo, Options, Progress, Proof, Scan, Written};
 use crate::journal::intent::Work;
-use crate::store::{Draft, Trail};
+use crate::store::{Draft, Grown, Trail};
 
 /// A table with at least this many rows that is empty the next day is worth a look (fault 25).
 const WORTH_A_LOOK: u64 = 100;
 
 /// The highest size of a roles file: a server has thousands of roles at most.
-const ROLES_LIMIT: usize = 16 * 1024 * 1024;
+pub(super) const ROLES_LIMIT: usize = 16 * 1024 * 1024;
 
 /// How long they may take.
 const ROLES_PATIENCE: Duration = Duration::from_secs(120);
+
+pub use super::upload::Copied;
 
 /// A committed backup.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Made {
     pub pruned: Option<Plan>,
     /// How long its stages took.
     pub timings: Timings,
+    /// What became of its copies, in the order of the places.
+    pub copies: Vec<Copied>,
 }
 
 /// What a backup starts from: everything that is asked before the first byte.
@@ -75,7 +81,7 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
             }
         }
     }
-    let (manifest, timings) = result?;
+    let (manifest, timings, copies) = result?;
     let manifest = Arc::new(manifest);
     let pruned = match kind {
         // The backup is committed: a rotation that fails is said, and tried again after the next one.
@@ -88,7 +94,7 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
         },
         Kind::Safety | Kind::Final => None,
     };
-    Ok(Made { manifest, pruned, timings })
+    Ok(Made { manifest, pruned, timings, copies })
 }
 
 async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start, Error> {
@@ -97,7 +103,10 @@ async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start,
     let (server, facts) = context.survey(database).await?;
     let facts = facts.ok_or_else(|| crate::database::Error::NoDatabase { database: database.to_owned() })?;
     let catalogue = catalogue::load(context).await?;
-    let last = newest(&catalogue, &facts.record.name);
+    let last = match newest(&catalogue, &facts.record.name) {
+        Some(last) => Some(last),
+        None => newest_elsewhere(context, &facts.record.name).await,
+    };
     check_space(context, &facts, last.as_deref()).await?;
     let taken = catalogue::names(context).await?;
     let name = BackupName::new(kind, database, started_at, context.rules.zone)
@@ -136,6 +145,23 @@ fn newest(catalogue: &Catalogue, database: &str) -> Option<Arc<Manifest>> {
     manifests.find(|m| m.database.name == database && m.kind != Kind::Final)
 }
 
+/// How long a second place may keep a first backup waiting.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// On a machine that was made anew the last backup is elsewhere: without it an empty database would look like any other, and
+/// push the good ones out of the rotation there.
+async fn newest_elsewhere(context: &Context, database: &str) -> Option<Arc<Manifest>> {
+    for remote in &context.remotes {
+        let asked = catalogue::load_remote(context, &remote.store);
+        if let Ok(Ok(there)) = tokio::time::timeout(PATIENCE, asked).await
+            && let Some(last) = newest(&there, database)
+        {
+            return Some(last);
+        }
+    }
+    None
+}
+
 /// Refuses to begin what will not fit.
 async fn check_space(context: &Context, facts: &Facts, last: Option<&Manifest>) -> Result<(), Error> {
     let needed = likely_size(context.rules.compression, facts, last);
@@ -167,17 +193,36 @@ fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Resu
 }
 
 /// Steps 2 to 9: from the first byte to the manifest.
-async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings), Error> {
-    let (draft, dumped, roles) = dump(context, start).await?;
+async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings, Vec<Copied>), Error> {
+    let (draft, dumped, roles, copies) = dump(context, start).await?;
+    let timings = dumped.timings.clone();
+    match publish(context, start, draft, dumped, roles).await {
+        Ok(manifest) => {
+            let copies = copies.finish(context, &manifest).await;
+            Ok((manifest, timings, copies))
+        }
+        Err(error) => {
+            copies.abort().await;
+            Err(error)
+        }
+    }
+}
+
+/// Steps 6 to 9: the data gets its name, and its manifest.
+async fn publish(
+    context: &Context,
+    start: &Start,
+    draft: Box<dyn Draft>,
+    dumped: Dumped,
+    roles: Roles,
+) -> Result<Manifest, Error> {
     context.check_cancelled()?;
     put_intent(context, start, Some(dumped.stored.clone()))?;
     hit("backup.6").await;
     tokio::task::spawn_blocking(move || draft.publish()).await??;
     start.published.store(true, Ordering::Relaxed);
     hit("backup.7").await;
-    let timings = dumped.timings.clone();
-    let manifest = commit(context, start, dumped, roles).await?;
-    Ok((manifest, timings))
+    commit(context, start, dumped, roles).await
 }
 
 /// What a dump came to.
@@ -194,9 +239,32 @@ struct Dumped {
 type Roles = Result<(Vec<u8>, bool), String>;
 
 /// The dump, in a draft that is durable and read back, but has no name yet; and the roles.
-async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumped, Roles), Error> {
-    let database = &start.facts.record.name;
+async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumped, Roles, Copies), Error> {
     let draft = context.store.draft(&start.name.file()).await?;
+    let (copies, grown) = match start.kind {
+        Kind::Backup => {
+            let likely = likely_size(context.rules.compression, &start.facts, start.last.as_deref());
+            Copies::begin(context, &draft.read_at()?, &start.name.file(), likely).await
+        }
+        // Whoever restores waits for these: they are copied later.
+        Kind::Safety | Kind::Final => Copies::none(),
+    };
+    match dump_into(context, start, draft, grown).await {
+        Ok((draft, dumped, roles)) => Ok((draft, dumped, roles, copies)),
+        Err(error) => {
+            copies.abort().await;
+            Err(error)
+        }
+    }
+}
+
+async fn dump_into(
+    context: &Context,
+    start: &Start,
+    draft: Box<dyn Draft>,
+    grown: watch::Sender<Grown>,
+) -> Result<(Box<dyn Draft>, Dumped, Roles), Error> {
+    let database = &start.facts.record.name;
     let progress = Arc::new(Progress::default());
     context.stage("dump", start.last.as_ref().map(|m| m.plain.bytes));
     let teller = Teller::start(context, &progress);
@@ -204,7 +272,11 @@ async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumpe
     hit("backup.2").await;
     let options = Options { workers: context.rules.workers, compression: context.rules.compression };
     let Trail { reader, sync } = draft.trail()?;
-    let writer = DumpWriter::start(draft, options, progress, Some(Echo { reader, sync }))?;
+    // Only what was read back leaves.
+    let proven = Box::new(move |bytes, ended| {
+        grown.send_replace(Grown { bytes, ended });
+    });
+    let writer = DumpWriter::start(draft, options, progress, Some(Echo { reader, sync, proven }))?;
     let moved = write_dump(context, running, writer, || dump_roles(context, start)).await;
     let (flow::Dumped { written, stderr, lane, timings }, roles) = match moved {
         Err(Error::Runner(error)) => return Err(context.database.explain(database, error).await.into()),

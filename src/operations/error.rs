@@ -61,6 +61,9 @@ pub enum Error {
         /// Which measure.
         what: String,
     },
+    /// There is no second place.
+    #[error("{}", t!("operations.no_remote"))]
+    NoRemote,
     /// There is nothing to restore.
     #[error("{}", t!("operations.no_backups", place = place))]
     NoBackups {
@@ -166,6 +169,7 @@ impl Explain for Error {
             Self::Intent { .. } => "operations.intent_hint",
             Self::NoSpace { .. } => "operations.no_space_hint",
             Self::Unequal { .. } => "operations.unequal_hint",
+            Self::NoRemote => "operations.no_remote_hint",
             Self::NoBackups { .. } => "operations.no_backups_hint",
             Self::OnlyUnproven { .. } => "operations.only_unproven_hint",
             Self::SetAside { .. } => "operations.set_aside_hint",
@@ -190,7 +194,7 @@ impl Explain for Error {
             Self::Retention(error) => error.exit(),
             Self::Catalogue(error) => error.exit(),
             Self::Unequal { .. } | Self::Differs { .. } => Exit::ProofFailed,
-            Self::OnlyUnproven { .. } | Self::Exists { .. } | Self::Foreign { .. } => Exit::Usage,
+            Self::NoRemote | Self::OnlyUnproven { .. } | Self::Exists { .. } | Self::Foreign { .. } => Exit::Usage,
             Self::Cancelled
             | Self::Intent { .. }
             | Self::Internal { .. }

@@ -15,16 +15,20 @@ use crate::domain::retention;
 use crate::domain::run::RunId;
 use crate::journal::Journal;
 use crate::journal::intent::{self, Intent, Intents, Work};
-use crate::store::Store;
+use crate::store::{Store, Workshop};
 
 pub mod backup;
 pub mod catalogue;
 mod error;
 pub mod failpoint;
+pub mod fetch;
 mod flow;
 pub mod prune;
 pub mod recover;
+pub mod remote;
 pub mod restore;
+pub mod sync;
+mod upload;
 pub mod verify;
 
 pub use error::Error;
@@ -34,8 +38,10 @@ pub use error::Error;
 pub struct Context {
     /// The server.
     pub database: Arc<dyn Database>,
-    /// Where backups lie.
-    pub store: Arc<dyn Store>,
+    /// Where backups are made, and lie.
+    pub store: Arc<dyn Workshop>,
+    /// Where each of them shall lie too, in the order they are served.
+    pub remotes: Vec<Remote>,
     /// The record of runs.
     pub journal: Arc<dyn Journal>,
     /// What is half done.
@@ -50,6 +56,15 @@ pub struct Context {
     pub machine: Machine,
     /// The installation's rules.
     pub rules: Rules,
+}
+
+/// A second place.
+#[derive(Clone)]
+pub struct Remote {
+    /// The place.
+    pub store: Arc<dyn Store>,
+    /// How long backups are kept there.
+    pub retention: retention::Policy,
 }
 
 /// Facts of this process.

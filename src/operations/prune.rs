@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use rust_i18n::t;
 
 use super::failpoint::hit;
-use super::{Context, Error, catalogue};
+use super::{Context, Error, catalogue, sync};
+use crate::domain::catalogue::{Catalogue, Entry};
 use crate::domain::name;
-use crate::domain::retention::{self, Plan};
-use crate::domain::text::escape;
+use crate::domain::retention::{self, Pins, Plan};
+use crate::domain::text::{bytes, escape};
 use crate::journal::intent::Work;
 
 /// What would be deleted now, and why the rest stays.
@@ -18,7 +19,42 @@ use crate::journal::intent::Work;
 /// When the store cannot be listed.
 pub async fn plan(context: &Context) -> Result<Plan, Error> {
     let catalogue = catalogue::load(context).await?;
-    Ok(retention::plan(&context.rules.retention, &catalogue, &BTreeSet::new(), context.clock.now())?)
+    let pins = Pins { unsent: unsent(context, &catalogue).await?, ..Pins::default() };
+    Ok(retention::plan(&context.rules.retention, &catalogue, &pins, context.clock.now())?)
+}
+
+/// Less room than this, a tenth, or than the next backup needs, and even what has no second copy may go.
+const FLOOR: u64 = 10;
+
+/// Backups that no second place has: where there shall be one. A place that does not answer has none.
+async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<String>, Error> {
+    let (mut unsent, mut sent) = (BTreeSet::new(), BTreeSet::new());
+    for remote in &context.remotes {
+        let there = match catalogue::load_remote(context, &remote.store).await {
+            Ok(there) => there.only_with_manifest(),
+            Err(error) => {
+                context.warn(error.to_string());
+                Catalogue::default()
+            }
+        };
+        unsent.extend(sync::wanted(context, remote, catalogue, &there)?);
+        let there = sync::usable(&there);
+        let has = |entry: &&Entry| entry.manifest.as_ref().is_some_and(|manifest| there.contains(&manifest.id));
+        sent.extend(catalogue.entries().iter().filter(has).map(|entry| entry.file.clone()));
+    }
+    let mut unsent: BTreeSet<String> = unsent.difference(&sent).cloned().collect();
+    let own: BTreeSet<&str> = catalogue.entries().iter().filter(|e| e.own).map(|e| e.file.as_str()).collect();
+    unsent.retain(|file| own.contains(file.as_str()));
+    // The next backup needs as much as the newest one, and half of that.
+    let next = catalogue.latest_verified().map_or(0, |entry| entry.bytes + entry.bytes / 2);
+    if let Some(space) = context.store.space().await?
+        && !unsent.is_empty()
+        && space.free < (space.total / FLOOR).max(next)
+    {
+        context.warn(t!("prune.floor", free = bytes(space.free), count = unsent.len()));
+        unsent.clear();
+    }
+    Ok(unsent)
 }
 
 /// Deletes what the plan names.
@@ -29,9 +65,21 @@ pub async fn apply(context: &Context) -> Result<Plan, Error> {
     let plan = plan(context).await?;
     let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
     delete(context, &files).await?;
-    let days = context.rules.retention.days;
-    context.note(t!("prune.done", days = days, removed = files.len(), kept = plan.decisions.len() - files.len()));
+    context.note(t!(
+        "prune.done",
+        rule = rule(context),
+        removed = files.len(),
+        kept = plan.decisions.len() - files.len()
+    ));
     Ok(plan)
+}
+
+/// How long backups are kept, for people.
+fn rule(context: &Context) -> String {
+    let policy = &context.rules.retention;
+    let days = policy.days.map(|days| t!("prune.days", days = days).into_owned());
+    let keep = policy.keep.is_set().then(|| policy.keep.to_string());
+    days.into_iter().chain(keep).collect::<Vec<_>>().join(" + ")
 }
 
 async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
@@ -39,7 +87,7 @@ async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
         return Ok(());
     }
     let run = context.new_run();
-    let intent = context.intent(&run, Work::Delete { files: files.to_vec() });
+    let intent = context.intent(&run, Work::Delete { files: files.to_vec(), place: None });
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
     hit("prune.1").await;
     let (mut told, mut half) = (Ok(()), false);

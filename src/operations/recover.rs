@@ -1,13 +1,18 @@
 //! What the start of every run and the supervisor do first, once the lock is theirs: finish or remove what an
 //! interrupted run left, and reopen a database that a dead restore left closed.
 
+use std::time::Duration;
+
 use rust_i18n::t;
 
 use super::restore::resume;
-use super::{Context, Error, backup, prune};
+use super::{Context, Error, backup, prune, remote};
 use crate::domain::text::escape;
 use crate::dump;
 use crate::journal::intent::{Intent, Work};
+
+/// How long a second place may take where a run waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Mends what dead runs left. Called with the lock held, so nobody else is at it.
 ///
@@ -16,7 +21,7 @@ use crate::journal::intent::{Intent, Work};
 /// anything that destroys.
 pub async fn recover(context: &Context) -> Result<(), Error> {
     // A draft that cannot be removed costs its room, no more: no backup shall fail for it.
-    match context.store.sweep_drafts().await {
+    match context.store.sweep_drafts(&|_| true).await {
         Ok(leftovers) => {
             for leftover in leftovers {
                 context.note(t!("recover.partial", file = escape(&leftover)));
@@ -64,15 +69,40 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
                 backup::remove_uncommitted(context, file).await?;
                 context.note(t!("recover.backup", file = escape(file)));
             }
-            Ok(true)
+            let mut whole = true;
+            for remote in &context.remotes {
+                let ours = |name: &str| name == file;
+                let sweeping = remote.store.sweep_drafts(&ours);
+                // A run waits for this: a place that is away is asked again by the next.
+                let Ok(swept) = tokio::time::timeout(PATIENCE, sweeping).await else {
+                    whole = false;
+                    continue;
+                };
+                // Keys that may not ask leave that to the bucket's own rules.
+                let refused = matches!(swept, Err(crate::store::Error::Refused { .. }));
+                whole &= refused || told(context, swept.map(drop).map_err(Error::from));
+            }
+            Ok(whole)
         }
-        Work::Delete { files } => prune::finish(context, files).await,
+        Work::Delete { files, place: None } => prune::finish(context, files).await,
+        Work::Delete { files, place: Some(place) } => {
+            match context.remotes.iter().find(|r| r.store.place() == *place) {
+                Some(remote) => Ok(told(context, remote::finish(remote, files).await)),
+                // Whoever took it out of the settings keeps what lies there.
+                None => Ok(true),
+            }
+        }
         Work::Restore { database, live_oid, new, .. } => {
             context.wait_ready().await?;
             sweep(context, intent).await;
             resume(context, intent, database, *live_oid, new).await.map(|()| true)
         }
     }
+}
+
+/// Says what kept a second place from being mended; it is tried again at the next start, and keeps nobody from anything.
+fn told(context: &Context, mended: Result<(), Error>) -> bool {
+    mended.inspect_err(|error| context.warn(error.to_string())).is_ok()
 }
 
 /// Ends the dead run's sessions: a `pg_dump` whose client is gone runs on and holds its snapshot (fault 27).

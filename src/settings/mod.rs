@@ -97,8 +97,8 @@ pub struct Settings {
     pub log: Log,
     /// The language of the operator.
     pub language: Language,
-    /// The store elsewhere.
-    pub s3: S3,
+    /// The stores elsewhere, in the order they are served.
+    pub s3: Vec<S3>,
     /// Whether this is the sidecar.
     pub in_container: bool,
     /// Each variable, what holds and where it comes from: for `amarre config`.
@@ -143,12 +143,15 @@ impl Settings {
     /// All secrets, for filters that hide them.
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
-        let s3 = &self.s3;
-        [&self.database.password, &s3.access_key_id, &s3.secret_access_key, &s3.session_token]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        let stores = self.s3.iter().flat_map(|s3| {
+            let customer = match &s3.encryption {
+                s3::Encryption::Customer(key) => Some(key),
+                _ => None,
+            };
+            let keys = [Some(&s3.access_key_id), Some(&s3.secret_access_key), s3.session_token.as_ref(), customer];
+            keys.into_iter().flatten()
+        });
+        self.database.password.iter().chain(stores).cloned().collect()
     }
 }
 

@@ -118,6 +118,16 @@ pub enum Problem {
         /// Its value.
         value: String,
     },
+    /// Not calendar rules.
+    #[error("{}", t!("settings.keep", name = name, value = escape(value), part = escape(part)))]
+    Keep {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong in it.
+        part: String,
+    },
     /// `BACKUP_SCHEDULE` or `TZ`.
     #[error(transparent)]
     Time(#[from] schedule::Error),
@@ -145,9 +155,52 @@ pub enum Problem {
         /// `DOCKER_HOST`.
         value: String,
     },
-    /// Not an address of a store.
-    #[error("{}", t!("settings.endpoint"))]
-    Endpoint,
+    /// Not an address of a store. Its value may hold a password, so it is not shown.
+    #[error("{}", t!("settings.endpoint", name = name))]
+    Endpoint {
+        /// The variable.
+        name: &'static str,
+    },
+    /// Not the name of a bucket.
+    #[error("{}", t!("settings.bucket", name = name, value = escape(value)))]
+    Bucket {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not what keys may begin with.
+    #[error("{}", t!("settings.prefix", name = name, value = escape(value)))]
+    Prefix {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not a limit of bytes per second.
+    #[error("{}", t!("settings.bandwidth", name = name, value = escape(value), part = escape(part)))]
+    Bandwidth {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong in it.
+        part: String,
+    },
+    /// Not `name=value,…`, or more than ten.
+    #[error("{}", t!("settings.tags", name = name, value = escape(value)))]
+    Tags {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not 32 bytes in base64. Never shown.
+    #[error("{}", t!("settings.customer_key", name = name))]
+    CustomerKey {
+        /// The variable.
+        name: &'static str,
+    },
     /// A command needs it and it is not set.
     #[error("{}", t!("settings.missing", name = name))]
     Missing {
@@ -172,11 +225,17 @@ impl Explain for Problem {
             Self::Control { name, .. } => t!("settings.control_hint", name = name),
             Self::Number { name, .. } => t!("settings.number_hint", name = name),
             Self::Choice { name, .. } | Self::Compression { name, .. } => t!("settings.choice_hint", name = name),
+            Self::Keep { .. } => t!("settings.keep_hint"),
             Self::Time(error) => return error.hint(),
             Self::Directory { name, .. } => t!("settings.directory_hint", name = name),
             Self::TooLong { name, .. } => t!("settings.too_long_hint", name = name),
             Self::Engine { .. } => t!("settings.engine_hint"),
-            Self::Endpoint => t!("settings.endpoint_hint"),
+            Self::Endpoint { .. } => t!("settings.endpoint_hint"),
+            Self::Bucket { .. } => t!("settings.bucket_hint"),
+            Self::Prefix { .. } => t!("settings.prefix_hint"),
+            Self::Bandwidth { .. } => t!("settings.bandwidth_hint"),
+            Self::Tags { .. } => t!("settings.tags_hint"),
+            Self::CustomerKey { .. } => t!("settings.customer_key_hint"),
             Self::Missing { name } => t!("settings.missing_hint", name = name),
         };
         Some(hint.into_owned())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::keep::{self, Keep};
 use crate::settings::origin::Origin;
 use crate::settings::problem::Problem;
 use crate::settings::reader::{Found, Reader, number};
@@ -10,13 +11,15 @@ const OURS: &str = "BACKUP_RETENTION_DAYS";
 const SCRIPTS: &str = "RETENTION_DAYS";
 const DEFAULT_DAYS: u32 = 7;
 /// A hundred years.
-const MOST_DAYS: u32 = 36_500;
+pub(super) const MOST_DAYS: u32 = 36_500;
 
 /// How long backups are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// `BACKUP_RETENTION_DAYS`: days, at least 1.
-    pub days: u32,
+    /// `BACKUP_RETENTION_DAYS`: days, at least 1; `None`: not set, and the calendar rules stand instead.
+    pub days: Option<u32>,
+    /// `BACKUP_KEEP`: calendar rules.
+    pub keep: Keep,
     /// `BACKUP_KEEP_VERIFIED`: never fewer verified backups than this, at least 1.
     pub keep_verified: u32,
     /// `BACKUP_UNDO_HOURS`: how long a replaced database is kept.
@@ -26,15 +29,26 @@ pub struct Retention {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Retention {
+    let keep = read_keep(reader, "BACKUP_KEEP");
     Retention {
-        days: read_days(reader),
+        days: read_days(reader, keep.is_set()),
+        keep,
         keep_verified: reader.number("BACKUP_KEEP_VERIFIED", 3, 1, 10_000),
         undo: Duration::from_secs(3600 * u64::from(reader.number("BACKUP_UNDO_HOURS", 24, 0, 24 * 366))),
         safety_days: reader.number("BACKUP_SAFETY_DAYS", 30, 1, MOST_DAYS),
     }
 }
 
-fn read_days(reader: &mut Reader<'_>) -> u32 {
+pub(super) fn read_keep(reader: &mut Reader<'_>, name: &'static str) -> Keep {
+    let Some(text) = reader.text(name) else { return Keep::default() };
+    text.parse().unwrap_or_else(|wrong: keep::Wrong| {
+        reader.problem(Problem::Keep { name, value: text, part: wrong.0 });
+        Keep::default()
+    })
+}
+
+/// With calendar rules there are no days unless they are set.
+fn read_days(reader: &mut Reader<'_>, calendar: bool) -> Option<u32> {
     let ours = days(reader, OURS);
     let scripts = days(reader, SCRIPTS);
     if let (Some((ours_days, ours)), Some((scripts_days, scripts))) = (&ours, &scripts)
@@ -51,11 +65,12 @@ fn read_days(reader: &mut Reader<'_>) -> u32 {
     match found {
         Some((days, found)) => {
             reader.record(name, Some(days.to_string()), found.origin);
-            days
+            Some(days)
         }
         None => {
-            reader.record(OURS, Some(DEFAULT_DAYS.to_string()), Origin::Default);
-            DEFAULT_DAYS
+            let days = (!calendar).then_some(DEFAULT_DAYS);
+            reader.record(OURS, days.map(|days| days.to_string()), Origin::Default);
+            days
         }
     }
 }
@@ -78,16 +93,26 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_the_interface() {
-        let expected = Retention { days: 7, keep_verified: 3, undo: Duration::from_secs(86_400), safety_days: 30 };
+        let (days, keep) = (Some(7), Keep::default());
+        let expected = Retention { days, keep, keep_verified: 3, undo: Duration::from_secs(86_400), safety_days: 30 };
         assert_eq!(load(&[]).retention, expected);
     }
 
     #[test]
     fn either_name_sets_the_days_and_both_may_agree() {
-        assert_eq!(load(&[(OURS, "10")]).retention.days, 10);
-        assert_eq!(load(&[(SCRIPTS, "11")]).retention.days, 11);
-        assert_eq!(load(&[(SCRIPTS, "12"), (OURS, "012")]).retention.days, 12);
-        assert_eq!(load(&[(SCRIPTS, "12"), (OURS, "")]).retention.days, 12, "empty counts as unset");
+        assert_eq!(load(&[(OURS, "10")]).retention.days, Some(10));
+        assert_eq!(load(&[(SCRIPTS, "11")]).retention.days, Some(11));
+        assert_eq!(load(&[(SCRIPTS, "12"), (OURS, "012")]).retention.days, Some(12));
+        assert_eq!(load(&[(SCRIPTS, "12"), (OURS, "")]).retention.days, Some(12), "empty counts as unset");
+    }
+
+    #[test]
+    fn calendar_rules_stand_instead_of_the_usual_days_and_beside_days_that_are_set() {
+        let retention = load(&[("BACKUP_KEEP", "daily:7, monthly:12")]).retention;
+        assert_eq!((retention.days, retention.keep.to_string().as_str()), (None, "daily:7,monthly:12"));
+        assert_eq!(load(&[("BACKUP_KEEP", "daily:7"), (OURS, "10")]).retention.days, Some(10));
+        let problems = problems(&[("BACKUP_KEEP", "daily:7,fortnightly:2")]);
+        assert!(matches!(problems.as_slice(), [Problem::Keep { part, .. }] if part == "fortnightly:2"), "{problems:?}");
     }
 
     #[test]

@@ -7,11 +7,12 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -20,10 +21,13 @@ use rust_i18n::t;
 
 use crate::domain::name::{Role, role};
 use crate::domain::text::escape;
+use crate::store::growing::{Growing, ReadAt};
 use crate::store::{
-    Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Reader, Rights, Space, Store, Trail, check_name,
+    Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Reader, Rights, Space, Store, Trail, Upload, Workshop,
+    check_name,
 };
 
+mod copy;
 mod facts;
 mod system;
 
@@ -150,9 +154,30 @@ impl Store for LocalStore {
         .await
     }
 
-    async fn draft(&self, name: &str) -> Result<Box<dyn Draft>, Error> {
+    async fn head(&self, name: &str) -> Result<Object, Error> {
         let name = name.to_owned();
-        self.blocking(move |inner| Ok(Box::new(LocalDraft::create(inner, &name)?) as Box<dyn Draft>)).await
+        self.blocking(move |inner| {
+            let meta = inner.open_file(&name)?.metadata().map_err(|e| inner.error(Action::Open, &name, &e))?;
+            Ok(object(&name, &meta))
+        })
+        .await
+    }
+
+    async fn get(&self, name: &str, from: u64, length: u64) -> Result<Bytes, Error> {
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            let failed = |e: io::Error| inner.error(Action::Read, &name, &e);
+            let too_long = |_| failed(io::Error::from(io::ErrorKind::UnexpectedEof));
+            let mut bytes = vec![0; usize::try_from(length).map_err(too_long)?];
+            inner.open_file(&name)?.read_exact_at(&mut bytes, from).map_err(failed)?;
+            Ok(Bytes::from(bytes))
+        })
+        .await
+    }
+
+    async fn upload(&self, name: &str, source: Growing, _: u64) -> Result<Box<dyn Upload>, Error> {
+        let draft = self.draft(name).await?;
+        Ok(Box::new(copy::Copying::start(self, name, draft, source)))
     }
 
     async fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -179,13 +204,36 @@ impl Store for LocalStore {
         .await
     }
 
-    async fn sweep_drafts(&self) -> Result<Vec<String>, Error> {
+    async fn sweep_drafts(&self, _: &(dyn for<'a> Fn(&'a str) -> bool + Send + Sync)) -> Result<Vec<String>, Error> {
         Ok(self.remove_leftovers().await?.into_iter().map(|o| o.name).collect())
     }
 
     async fn space(&self) -> Result<Option<Space>, Error> {
         self.blocking(|inner| inner.space().map(Some)).await
     }
+}
+
+#[async_trait]
+impl Workshop for LocalStore {
+    async fn draft(&self, name: &str) -> Result<Box<dyn Draft>, Error> {
+        let name = name.to_owned();
+        self.blocking(move |inner| Ok(Box::new(LocalDraft::create(inner, &name)?) as Box<dyn Draft>)).await
+    }
+
+    async fn source(&self, name: &str) -> Result<(Arc<dyn ReadAt>, u64), Error> {
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            let file = inner.open_file(&name)?;
+            let length = file.metadata().map_err(|e| inner.error(Action::Open, &name, &e))?.len();
+            Ok((Arc::new(file) as Arc<dyn ReadAt>, length))
+        })
+        .await
+    }
+}
+
+fn object(name: &str, meta: &std::fs::Metadata) -> Object {
+    let modified = meta.modified().map_or(chrono::DateTime::UNIX_EPOCH, Into::into);
+    Object { name: name.to_owned(), bytes: meta.len(), modified, etag: None, frozen: None, owner: None }
 }
 
 /// What lies in the directory.
@@ -341,8 +389,7 @@ impl Scan {
             self.listing.ignored.push(Ignored { name: escape(name), reason: t!(reason).into_owned() });
             return;
         }
-        let modified = meta.modified().map_or(chrono::DateTime::UNIX_EPOCH, Into::into);
-        let object = Object { name: name.to_owned(), bytes: meta.len(), modified };
+        let object = object(name, meta);
         if is_draft { self.drafts.push(object) } else { self.listing.objects.push(object) }
     }
 }
@@ -401,6 +448,13 @@ impl LocalDraft {
         Ok(draft)
     }
 
+    /// The file once more, with a place of its own in it.
+    fn reopen(&self) -> Result<File, Error> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let failed = |e| self.inner.errno(Action::Read, &self.partial, e);
+        Ok(File::from(openat(&self.dir, self.partial.as_str(), flags, Mode::empty()).map_err(failed)?))
+    }
+
     /// Renames without replacing: in one call where the file system can, else by a second name and the removal of
     /// the first, which never replaces either.
     fn rename(&self) -> Result<(), Errno> {
@@ -433,10 +487,7 @@ impl Draft for LocalDraft {
     }
 
     fn trail(&self) -> Result<Trail, Error> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let failed = |e| self.inner.errno(Action::Read, &self.partial, e);
-        let fd = openat(&self.dir, self.partial.as_str(), flags, Mode::empty()).map_err(failed)?;
-        let file = File::from(fd);
+        let file = self.reopen()?;
         let cached = file.try_clone().map_err(|e| self.inner.error(Action::Read, &self.partial, &e))?;
         // The writer's own description of the file: an error that the system tells only once reaches one of us.
         let written = self.file.try_clone().map_err(|e| self.inner.error(Action::Write, &self.partial, &e))?;
@@ -449,6 +500,11 @@ impl Draft for LocalDraft {
         };
         let reader = LocalReader { inner: Arc::clone(&self.inner), name: self.name.clone(), file };
         Ok(Trail { reader: Box::new(reader), sync: Box::new(sync) })
+    }
+
+    fn read_at(&self) -> Result<Arc<dyn ReadAt>, Error> {
+        let file = self.reopen()?;
+        Ok(Arc::new(file))
     }
 
     fn publish(mut self: Box<Self>) -> Result<(), Error> {

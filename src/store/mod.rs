@@ -5,24 +5,36 @@
 //! - A name is one plain path component ([`check_name`]). Names with `/`, NUL, control characters, that begin with a
 //!   dot, or end with [`PARTIAL`] are refused by every operation and reported as [`Ignored`] by [`Store::list`]; so are
 //!   links and folders. Drafts and what is left of them are neither objects nor ignored.
-//! - [`Store::draft`] makes a file nobody else sees under its final name. [`Draft::publish`] makes it appear there
-//!   whole, durable (file and directory are synced), and **never replaces**: a name that exists is [`Error::Exists`].
-//!   A draft that is dropped or discarded leaves nothing.
-//! - [`Store::put`] is draft, write, publish for something small.
+//! - [`Store::upload`] takes bytes that may still be coming, and shows nobody anything before [`Upload::finish`], which
+//!   makes the object appear whole and durable, compares what lies there with what it was told, and **never replaces**: a
+//!   name that exists is [`Error::Exists`]. One that is aborted or dropped leaves nothing once the store can be reached.
+//! - [`Store::put`] is the same for something small.
 //! - [`Store::delete`] may be repeated: `false` says that there was nothing. It returns once the deletion is durable.
-//! - [`Store::open`] reads from the first byte; what is opened stays readable if the name is deleted meanwhile.
-//! - Everything but publish and put may be retried.
+//! - [`Store::open`] reads from the first byte; what is opened stays readable if the name is deleted meanwhile (a file), or
+//!   fails ([`Error::Missing`]): it never gives other bytes or fewer of them.
+//! - [`Store::get`] gives exactly the bytes that were asked for, or fails.
+//! - Everything but finish, publish and put may be retried.
+//!
+//! A [`Workshop`] is a store where dumps are made: [`Workshop::draft`] makes a file nobody else sees under its final name, and
+//! [`Draft::publish`] makes it appear there, by the same rules.
 
 use std::io::{Read, Write};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rust_i18n::t;
 
+use crate::domain::manifest::Measure;
 use crate::domain::text::{bytes, escape, is_plain};
 use crate::error::{Exit, Explain};
 
+pub mod absent;
+pub mod growing;
 pub mod local;
+pub mod s3;
+
+pub use growing::{Growing, Grown, ReadAt};
 
 /// A reader of stored bytes, for a thread of its own.
 pub type Reader = Box<dyn Read + Send>;
@@ -51,16 +63,29 @@ pub trait Store: Send + Sync {
     /// As [`Store::open`], and [`Error::TooLarge`].
     async fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, Error>;
 
-    /// Begins a new object.
+    /// What is known of an object without reading it.
     ///
     /// # Errors
-    /// [`Error::Exists`] when the name, or another draft of it, is there.
-    async fn draft(&self, name: &str) -> Result<Box<dyn Draft>, Error>;
+    /// [`Error::Missing`], [`Error::BadName`], [`Error::Io`].
+    async fn head(&self, name: &str) -> Result<Object, Error>;
+
+    /// `length` bytes from `from` on.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`Error::Io`] also where there are not so many.
+    async fn get(&self, name: &str, from: u64, length: u64) -> Result<Bytes, Error>;
+
+    /// Begins to take the bytes of `source` as they come; about `likely` of them in all.
+    ///
+    /// # Errors
+    /// [`Error::BadName`]. A place that is far away answers later: then that the name is there ([`Error::Exists`]), and whatever else goes wrong,
+    /// is told by [`Upload::finish`].
+    async fn upload(&self, name: &str, source: Growing, likely: u64) -> Result<Box<dyn Upload>, Error>;
 
     /// Makes a small object at once.
     ///
     /// # Errors
-    /// As [`Store::draft`] and [`Draft::publish`].
+    /// As [`Store::upload`] and [`Upload::finish`].
     async fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error>;
 
     /// Removes an object; `false`: there was none.
@@ -69,17 +94,47 @@ pub trait Store: Send + Sync {
     /// [`Error::BadName`], [`Error::Io`].
     async fn delete(&self, name: &str) -> Result<bool, Error>;
 
-    /// Removes drafts that no live run holds; returns their names. Called with the lock of the installation held.
+    /// Removes drafts and unfinished uploads that no live run holds; returns their names. Called with the lock of the
+    /// installation held. Where others have theirs too, only those of names that are `mine`.
     ///
     /// # Errors
     /// [`Error::Io`].
-    async fn sweep_drafts(&self) -> Result<Vec<String>, Error>;
+    async fn sweep_drafts(&self, mine: &(dyn for<'a> Fn(&'a str) -> bool + Send + Sync)) -> Result<Vec<String>, Error>;
 
     /// Room left, where the place knows it.
     ///
     /// # Errors
     /// [`Error::Io`].
     async fn space(&self) -> Result<Option<Space>, Error>;
+}
+
+/// A place where dumps are made.
+#[async_trait]
+pub trait Workshop: Store {
+    /// Begins a new object.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the name, or another draft of it, is there.
+    async fn draft(&self, name: &str) -> Result<Box<dyn Draft>, Error>;
+
+    /// An object whose bytes can be read at any place, as the source of an upload; and its length.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    async fn source(&self, name: &str) -> Result<(std::sync::Arc<dyn ReadAt>, u64), Error>;
+}
+
+/// Bytes on their way into a store.
+#[async_trait]
+pub trait Upload: Send {
+    /// Waits until all of the source is there, makes the object appear, and compares it with `stored` as far as the store tells.
+    ///
+    /// # Errors
+    /// [`Error::Differs`] when other bytes lie there, which are removed; whatever else went wrong: nothing lies there.
+    async fn finish(self: Box<Self>, stored: &Measure) -> Result<Object, Error>;
+
+    /// Gives it up, and removes what has come so far as well as the store lets that be done.
+    async fn abort(self: Box<Self>);
 }
 
 /// An object in the making. Written by one thread.
@@ -96,6 +151,12 @@ pub trait Draft: Write + Send {
     /// # Errors
     /// [`Error::Io`].
     fn trail(&self) -> Result<Trail, Error>;
+
+    /// What was written, to be read at any place while more is written: the source of an upload.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn read_at(&self) -> Result<std::sync::Arc<dyn ReadAt>, Error>;
 
     /// Gives the object its name.
     ///
@@ -130,6 +191,12 @@ pub struct Object {
     pub bytes: u64,
     /// When its bytes were last changed.
     pub modified: DateTime<Utc>,
+    /// What the store says of its bytes, where it says anything: an entity tag, without quotes.
+    pub etag: Option<String>,
+    /// Has to be thawed before it can be read: the name of its storage class.
+    pub frozen: Option<String>,
+    /// The installation that made it, where the store was told and says so.
+    pub owner: Option<String>,
 }
 
 /// Something in the place that is left alone.
@@ -298,6 +365,122 @@ pub enum Error {
         /// What the system says.
         cause: String,
     },
+    /// The bucket is not there.
+    #[error("{}", t!("store.no_bucket", place = place))]
+    NoBucket {
+        /// Where.
+        place: String,
+    },
+    /// The keys are unknown, or sign wrongly.
+    #[error("{}", t!("store.credentials", place = place, code = code))]
+    Credentials {
+        /// Where.
+        place: String,
+        /// What the store calls it.
+        code: String,
+    },
+    /// The keys were lent, and their time is over.
+    #[error("{}", t!("store.expired", place = place, code = code))]
+    Expired {
+        /// Where.
+        place: String,
+        /// What the store calls it.
+        code: String,
+    },
+    /// The keys lack a right.
+    #[error("{}", t!("store.refused", action = action, name = name, place = place))]
+    Refused {
+        /// What was being done.
+        action: Action,
+        /// The object, or nothing.
+        name: String,
+        /// Where.
+        place: String,
+        /// The right, as AWS calls it.
+        right: &'static str,
+    },
+    /// The bucket is in another region.
+    #[error("{}", t!("store.region", place = place, region = region))]
+    Region {
+        /// Where.
+        place: String,
+        /// What the settings say.
+        region: String,
+        /// The right one, where the store tells.
+        right: Option<String>,
+    },
+    /// The clocks differ by more than the store allows.
+    #[error("{}", t!("store.skew", place = place))]
+    Skew {
+        /// Where.
+        place: String,
+    },
+    /// It asks for patience, and went on asking.
+    #[error("{}", t!("store.busy", place = place))]
+    Busy {
+        /// Where.
+        place: String,
+    },
+    /// It took the connection and did not answer in time.
+    #[error("{}", t!("store.silent", action = action, place = place))]
+    Silent {
+        /// What was being done.
+        action: Action,
+        /// Where.
+        place: String,
+    },
+    /// Its name is unknown.
+    #[error("{}", t!("store.dns", place = place, cause = cause))]
+    Dns {
+        /// Where.
+        place: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// It cannot be reached.
+    #[error("{}", t!("store.unreached", place = place, cause = cause))]
+    Unreached {
+        /// Where.
+        place: String,
+        /// What the system says.
+        cause: String,
+    },
+    /// Its certificate is not trusted, or it speaks no TLS.
+    #[error("{}", t!("store.tls", place = place, cause = cause))]
+    Tls {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The file of certificates.
+    #[error("{}", t!("store.ca_file", path = path, cause = cause))]
+    CaFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// It must be thawed first.
+    #[error("{}", t!("store.frozen", name = name, place = place, class = class))]
+    Frozen {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+        /// Its storage class.
+        class: String,
+    },
+    /// What lies there is not what was sent.
+    #[error("{}", t!("store.differs", name = name, place = place, what = what))]
+    Differs {
+        /// The name.
+        name: String,
+        /// Where.
+        place: String,
+        /// In what.
+        what: String,
+    },
     /// Anything else.
     #[error("{}", t!("store.io", action = action, name = name, place = place, cause = cause))]
     Io {
@@ -333,6 +516,30 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether the same question may be answered in a moment: nobody knows then what holds.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Silent { .. } | Self::Dns { .. } | Self::Unreached { .. })
+    }
+
+    /// Whether it is about the place, not about one object: the next object fails the same way.
+    #[must_use]
+    pub fn is_of_the_place(&self) -> bool {
+        self.may_pass()
+            || matches!(
+                self,
+                Self::NoBucket { .. }
+                    | Self::Credentials { .. }
+                    | Self::Expired { .. }
+                    | Self::Region { .. }
+                    | Self::Skew { .. }
+                    | Self::Tls { .. }
+                    | Self::CaFile { .. }
+            )
+    }
+}
+
 impl Explain for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -353,13 +560,27 @@ impl Explain for Error {
             ),
             Self::NoDirectory { .. } => t!("store.no_directory_hint"),
             Self::Sync { .. } => t!("store.sync_hint"),
+            Self::NoBucket { .. } => t!("store.no_bucket_hint"),
+            Self::Credentials { .. } => t!("store.credentials_hint"),
+            Self::Expired { .. } => t!("store.expired_hint"),
+            Self::Refused { right, .. } => t!("store.refused_hint", right = right),
+            Self::Region { right: Some(right), .. } => t!("store.region_hint", right = right),
+            Self::Region { right: None, .. } => t!("store.region_unknown_hint"),
+            Self::Skew { .. } => t!("store.skew_hint"),
+            Self::Busy { .. } | Self::Silent { .. } => t!("store.busy_hint"),
+            Self::Dns { .. } => t!("store.dns_hint"),
+            Self::Unreached { .. } => t!("store.unreached_hint"),
+            Self::Tls { .. } => t!("store.tls_hint"),
+            Self::CaFile { .. } => t!("store.ca_file_hint"),
+            Self::Frozen { .. } => t!("store.frozen_hint"),
+            Self::Differs { .. } => t!("store.differs_hint"),
         };
         Some(hint.into_owned())
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::NoDirectory { .. } | Self::BadName { .. } => Exit::Usage,
+            Self::NoDirectory { .. } | Self::BadName { .. } | Self::CaFile { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }

@@ -34,6 +34,9 @@ const MEND_AT_LEAST_EVERY: TimeDelta = TimeDelta::minutes(10);
 /// How often databases whose time is over are looked for.
 const EXPIRE_EVERY: TimeDelta = TimeDelta::minutes(30);
 
+/// How often what no second place has yet is sent.
+const SYNC_EVERY: TimeDelta = TimeDelta::hours(1);
+
 /// How a scheduled job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -50,6 +53,8 @@ pub enum Outcome {
 pub trait Jobs: Send + Sync {
     /// The nightly backup and what belongs to it.
     async fn backup(&self, cancel: &CancellationToken) -> Outcome;
+    /// Sends what no second place has yet, if no run is at work.
+    async fn sync(&self, cancel: &CancellationToken) -> Outcome;
     /// Mends what dead runs left, if there is anything and no run is at work.
     async fn mend(&self, cancel: &CancellationToken) -> Outcome;
     /// Drops replaced databases whose time is over, if no run is at work.
@@ -86,11 +91,13 @@ impl Supervisor {
         let mut next_mend = now;
         let mut mend_every = MEND_EVERY;
         let mut next_expire = now;
+        let mut next_sync = now;
         while !cancel.is_cancelled() {
             let now = self.clock.now();
             // A clock that went back must not hold the chores up until it has caught up (fault 43).
             next_mend = next_mend.min(now + mend_every);
             next_expire = next_expire.min(now + EXPIRE_EVERY);
+            next_sync = next_sync.min(now + SYNC_EVERY);
             if now >= next_mend {
                 // A server that stays away would be waited for again and again: less and less often.
                 mend_every = match self.jobs.mend(cancel).await {
@@ -105,6 +112,10 @@ impl Supervisor {
             if now >= next_expire && !cancel.is_cancelled() {
                 self.jobs.expire(cancel).await;
                 next_expire = self.clock.now() + EXPIRE_EVERY;
+            }
+            if now >= next_sync && !cancel.is_cancelled() {
+                self.jobs.sync(cancel).await;
+                next_sync = self.clock.now() + SYNC_EVERY;
             }
             self.beat();
             tokio::select! {

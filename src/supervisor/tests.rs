@@ -55,6 +55,9 @@ impl Jobs for TestJobs {
     async fn expire(&self, _: &CancellationToken) -> Outcome {
         Outcome::Ended
     }
+    async fn sync(&self, _: &CancellationToken) -> Outcome {
+        Outcome::Ended
+    }
 }
 
 struct Heard(Mutex<Vec<Event>>);

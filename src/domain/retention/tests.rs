@@ -21,7 +21,7 @@ fn daily(oldest: i64) -> Bed {
 }
 
 fn planned(bed: &Bed, policy: &Policy, pins: &[&str], now: DateTime<Utc>) -> Plan {
-    let pins = pins.iter().map(|p| (*p).to_owned()).collect();
+    let pins = Pins { in_use: pins.iter().map(|p| (*p).to_owned()).collect(), ..Pins::default() };
     plan(policy, &bed.build(now), &pins, now).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn an_empty_catalogue_has_an_empty_plan() {
 
 #[test]
 fn a_policy_of_zeros_still_keeps_the_only_good_one() {
-    let zero = Policy { days: 0, keep_verified: 0, safety_days: 0 };
+    let zero = Policy { safety_days: 0, ..Policy::new(0, 0) };
     let plan = planned(&daily(5), &zero, &[], now());
     assert_eq!(kept(&plan), 1);
     assert_eq!(plan.decisions[0].action, Action::Keep);
@@ -187,6 +187,30 @@ fn fault_25_a_suspicious_backup_holds_the_good_ones_before_it() {
 }
 
 #[test]
+fn calendar_rules_keep_what_they_name_and_say_so() {
+    let calendar = Policy { days: None, keep: "daily:3,weekly:2".parse().unwrap(), ..Policy::new(7, 1) };
+    // 31 July 2025 is a Thursday; four days before was a Sunday.
+    let bed = daily(20).file("hub_chantier_backup_20250702_030000.sql.gz", "2025-07-02T01:00:00Z");
+    assert_snapshot!(shown(&planned(&bed, &calendar, &[], now())).lines().take(7).collect::<Vec<_>>().join("\n"));
+    let left = |policy: &Policy| kept(&planned(&bed, policy, &[], now()));
+    assert_eq!(left(&calendar), 5, "three days, a Sunday, and the unproven file of the last thirty days");
+    // The days count beside the calendar where both are set.
+    assert_eq!(left(&Policy { days: Some(7), ..calendar }), 7);
+    // Never beneath the last verified ones.
+    assert_eq!(left(&Policy { keep_verified: 10, ..calendar }), 11);
+}
+
+#[test]
+fn the_only_copy_of_what_shall_have_two_stays() {
+    let bed = daily(9);
+    let pins = Pins { unsent: [file(9), file(3)].into(), ..Pins::default() };
+    let plan = plan(&Policy::new(7, 3), &bed.build(now()), &pins, now()).unwrap();
+    assert_eq!(plan.deletions().collect::<Vec<_>>(), [file(8), file(7)]);
+    assert_eq!(plan.decisions[9].reason, Reason::Unsent);
+    assert_eq!(plan.decisions[3].reason, Reason::Recent(7), "a rule that keeps it says so");
+}
+
+#[test]
 fn set_aside_ones_never_go() {
     let mut bed = daily(12);
     bed.objects[11].bytes = 1;
@@ -283,12 +307,21 @@ proptest! {
         made in proptest::collection::vec(made(), 0..40),
         days in 0u32..40,
         keep in 0u32..6,
+        calendar in proptest::option::of(prop_oneof![
+            Just("hourly:5"), Just("daily:3,weekly:2"), Just("hourly:2,daily:7,weekly:4,monthly:12,yearly:3")
+        ]),
+        no_days in proptest::bool::ANY,
         ahead_hours in -1000i64..100_000,
     ) {
         let (bed, pins) = store(&made);
-        let policy = Policy::new(days, keep);
+        let mut policy = Policy::new(days, keep);
+        if let Some(rules) = calendar {
+            policy.keep = rules.parse().unwrap();
+            policy.days = policy.days.filter(|_| !no_days);
+        }
         let at = now() + TimeDelta::hours(ahead_hours);
         let before = bed.build(at);
+        let pins = Pins { in_use: pins, ..Pins::default() };
         let plan = plan(&policy, &before, &pins, at).unwrap();
         let gone: BTreeSet<&str> = plan.deletions().collect();
         prop_assert_eq!(plan.decisions.len(), before.entries().len());
@@ -299,7 +332,7 @@ proptest! {
         prop_assert!(has >= had.min(policy.least()), "{has} of {had} verified are left");
 
         for entry in before.entries() {
-            let protected = !entry.own || entry.kind.is_none() || pins.contains(&entry.file)
+            let protected = !entry.own || entry.kind.is_none() || pins.in_use.contains(&entry.file)
                 || matches!(entry.state, State::SetAside(_)) || Some(entry) == before.latest_verified();
             prop_assert!(!(protected && gone.contains(entry.file.as_str())), "{} goes", entry.file);
         }

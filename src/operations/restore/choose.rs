@@ -68,7 +68,7 @@ fn from_entry(context: &Context, entry: &Entry) -> Chosen {
         None => notices.push(t!("restore.unproven").into_owned()),
     }
     Chosen {
-        store: Arc::clone(&context.store),
+        store: context.store.clone(),
         file: entry.file.clone(),
         date: entry.date,
         manifest: entry.manifest.clone(),

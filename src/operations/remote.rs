@@ -1,0 +1,80 @@
+//! Retention in the second places: the same rules, over what lies there.
+
+use std::collections::BTreeSet;
+
+use rust_i18n::t;
+
+use super::failpoint::hit;
+use super::{Context, Error, Remote, catalogue};
+use crate::domain::name;
+use crate::domain::retention::{self, Pins, Plan};
+use crate::journal::intent::Work;
+use crate::store;
+
+/// What would be deleted in `remote`, and why the rest stays. Only what has a manifest of this installation is spoken of.
+///
+/// # Errors
+/// When it cannot be listed.
+pub async fn plan(context: &Context, remote: &Remote) -> Result<Plan, Error> {
+    let there = catalogue::load_remote(context, &remote.store).await?;
+    Ok(retention::plan(&remote.retention, &there.only_with_manifest(), &Pins::default(), context.clock.now())?)
+}
+
+/// Manifest, companion, data. May be repeated.
+async fn delete_one(remote: &Remote, file: &str) -> Result<(), Error> {
+    remote.store.delete(&name::manifest_name(file)).await?;
+    hit("remote.2").await;
+    remote.store.delete(&name::roles_name(file)).await?;
+    remote.store.delete(file).await?;
+    hit("remote.3").await;
+    Ok(())
+}
+
+/// Finishes what an interrupted rotation there left half deleted; what it had not begun with stays.
+pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Error> {
+    let there: BTreeSet<String> = remote.store.list().await?.objects.into_iter().map(|o| o.name).collect();
+    for file in files.iter().filter(|file| !there.contains(&name::manifest_name(file))) {
+        if there.contains(file) || there.contains(&name::roles_name(file)) {
+            delete_one(remote, file).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what the plan names, manifest first. Keys that may not delete (or a lock on the objects) leave that to others: said,
+/// not an error.
+///
+/// # Errors
+/// [`Error`].
+pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
+    let plan = plan(context, remote).await?;
+    let place = remote.store.place();
+    let mut removed = 0;
+    let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
+    let run = context.new_run();
+    if !files.is_empty() {
+        let work = Work::Delete { files: files.clone(), place: Some(place.clone()) };
+        let put = context.intents.put(&context.intent(&run, work));
+        put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+    }
+    hit("remote.1").await;
+    for file in &files {
+        if context.check_cancelled().is_err() {
+            break;
+        }
+        match delete_one(remote, file).await {
+            Ok(()) => removed += 1,
+            Err(Error::Store(store::Error::Refused { .. })) => {
+                context.note(t!("sync.external", place = place));
+                break;
+            }
+            // Half deleted perhaps: the intent stays, and the next start goes on.
+            Err(error) => return Err(error),
+        }
+    }
+    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    context.check_cancelled()?;
+    let kept = plan.decisions.len() - removed;
+    context.note(t!("sync.rotated", place = place, removed = removed, kept = kept));
+    Ok(plan)
+}

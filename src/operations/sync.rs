@@ -1,0 +1,161 @@
+//! Copies to the second places what is not there yet: oldest first, each file read and compared with its manifest before
+//! it leaves. Downloads nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rust_i18n::t;
+
+use super::upload::{self, Copied};
+use super::{Context, Error, Remote, catalogue};
+use crate::domain::catalogue::{Catalogue, Entry, State};
+use crate::domain::manifest::Manifest;
+use crate::domain::name;
+use crate::domain::retention::{self, Action, Pins};
+use crate::domain::run::RunId;
+use crate::domain::text::escape;
+use crate::dump;
+use crate::error::Explain as _;
+use crate::store::{self, Growing};
+
+/// What a sync came to.
+#[derive(Debug, Clone, Default)]
+pub struct Synced {
+    /// Backups that were copied, and where to.
+    pub copied: Vec<(String, String)>,
+    /// Backups that were not, where to, and why.
+    pub failed: Vec<(String, Copied)>,
+    /// Uploads of dead runs that were removed.
+    pub swept: usize,
+}
+
+/// Copies what is missing.
+///
+/// # Errors
+/// When the local store cannot be listed. A place that fails is in the report.
+pub async fn sync(context: &Context) -> Result<Synced, Error> {
+    let mut synced = Synced::default();
+    let here = catalogue::load(context).await?;
+    for remote in &context.remotes {
+        let place = remote.store.place();
+        let there = match look(context, remote).await {
+            Ok(there) => there,
+            Err(error) => {
+                context.warn(error.to_string());
+                if let Some(hint) = error.hint() {
+                    context.note(t!("common.hint", text = hint));
+                }
+                let copied = Copied { place, failed: Some(error.to_string()) };
+                synced.failed.push((String::new(), copied));
+                continue;
+            }
+        };
+        let own: BTreeSet<String> = here.entries().iter().filter(|e| e.own).map(|e| e.file.clone()).collect();
+        // What an upload that died left is ours if the file is: nobody else has that name.
+        match remote.store.sweep_drafts(&|name| own.contains(name)).await {
+            Ok(swept) => synced.swept += swept.len(),
+            Err(error) => context.warn(error.to_string()),
+        }
+        let wanted = wanted(context, remote, &here, &there.catalogue)?;
+        for entry in here.entries().iter().rev().filter(|entry| wanted.contains(&entry.file)) {
+            let Some(manifest) = missing(entry, &there.catalogue) else { continue };
+            context.check_cancelled()?;
+            match copy(context, remote, manifest, &there).await {
+                Ok(()) => {
+                    context.note(t!("sync.copied", file = escape(&entry.file), place = place));
+                    synced.copied.push((entry.file.clone(), place.clone()));
+                }
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => {
+                    context.warn(t!("sync.not_copied", file = escape(&entry.file), cause = error));
+                    if let Some(hint) = error.hint() {
+                        context.note(t!("common.hint", text = hint));
+                    }
+                    let all = matches!(&error, Error::Store(error) if error.is_of_the_place());
+                    let copied = Copied { place: place.clone(), failed: Some(error.to_string()) };
+                    synced.failed.push((entry.file.clone(), copied));
+                    if all {
+                        // The others would fail the same way, each after as long.
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    Ok(synced)
+}
+
+/// What a second place has.
+struct There {
+    names: BTreeSet<String>,
+    catalogue: Catalogue,
+}
+
+async fn look(context: &Context, remote: &Remote) -> Result<There, Error> {
+    let names = remote.store.list().await?.objects.into_iter().map(|o| o.name).collect();
+    let catalogue = catalogue::load_remote(context, &remote.store).await?.only_with_manifest();
+    Ok(There { names, catalogue })
+}
+
+/// Which backups `remote` shall have, by its retention over all that is here and there: what would be deleted there at once is not sent.
+///
+/// # Errors
+/// When retention refuses its own plan.
+pub(super) fn wanted(
+    context: &Context,
+    remote: &Remote,
+    here: &Catalogue,
+    there: &Catalogue,
+) -> Result<BTreeSet<String>, Error> {
+    let all = here.merged(there).only_with_manifest();
+    let plan = retention::plan(&remote.retention, &all, &Pins::default(), context.clock.now())?;
+    let kept = plan.decisions.into_iter().filter(|decision| decision.action == Action::Keep);
+    Ok(kept.map(|decision| decision.file).collect())
+}
+
+/// Whether it may be restored as it is.
+fn is_usable(entry: &Entry) -> bool {
+    entry.own && matches!(entry.state, State::Verified { .. } | State::Committed)
+}
+
+/// Backups of ours in `there` that may be restored from there: by their runs, since a name may be another's.
+pub(super) fn usable(there: &Catalogue) -> BTreeSet<&RunId> {
+    let usable = there.entries().iter().filter(|entry| is_usable(entry));
+    usable.filter_map(|entry| entry.manifest.as_ref().map(|manifest| &manifest.id)).collect()
+}
+
+/// Its manifest, if it is one of ours that should be there and is not, or is not as it was.
+fn missing<'a>(entry: &'a Entry, there: &Catalogue) -> Option<&'a Arc<Manifest>> {
+    let manifest = entry.manifest.as_ref().filter(|_| is_usable(entry))?;
+    (!usable(there).contains(&manifest.id)).then_some(manifest)
+}
+
+async fn copy(context: &Context, remote: &Remote, manifest: &Arc<Manifest>, there: &There) -> Result<(), Error> {
+    let file = &manifest.file;
+    let taken = there.catalogue.entries().iter().find(|entry| entry.file == *file);
+    if taken.is_some_and(|entry| !entry.own) {
+        // Another installation gave the same name to one of its own: theirs stays.
+        return Err(store::Error::Exists { name: escape(file), place: remote.store.place() }.into());
+    }
+    let reader = context.store.open(file).await?;
+    let measured = context.or_cancelled(async {
+        tokio::task::spawn_blocking(move || dump::measure_reader(reader)).await.map_err(Error::from)
+    });
+    let measured = measured.await?.map_err(|source| crate::dump::Error::Read { source })?;
+    if measured != manifest.stored {
+        let (found, expected) = (&measured.sha256, &manifest.stored.sha256);
+        let what = t!("operations.what.stored", found = found, expected = expected).into_owned();
+        return Err(Error::Unequal { file: file.clone(), what });
+    }
+    // What is there of it is not as it was, or the end of a run that died.
+    if taken.is_some() {
+        remote.store.delete(&name::manifest_name(file)).await?;
+    }
+    if there.names.contains(file) {
+        upload::delete_own(context, remote.store.as_ref(), file).await?;
+    }
+    let (bytes, length) = context.store.source(file).await?;
+    let upload = remote.store.upload(file, Growing::whole(bytes, length), length).await?;
+    context.or_cancelled(upload.finish(&manifest.stored)).await?;
+    upload::commit(context, remote.store.as_ref(), manifest).await
+}

@@ -1,0 +1,113 @@
+//! The copies of a backup in the making: they grow with its file, and are completed only after its local commit.
+
+use std::sync::Arc;
+
+use rust_i18n::t;
+use tokio::sync::watch;
+
+use super::{Context, Error};
+use crate::domain::manifest::Manifest;
+use crate::domain::name;
+use crate::domain::text::escape;
+use crate::store::{self, Growing, Grown, ReadAt, Store, Upload};
+
+/// What became of the copy of a backup in one second place.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// The place.
+    pub place: String,
+    /// Why it is not there, in the operator's language.
+    pub failed: Option<String>,
+}
+
+/// Copies that are on their way.
+pub(super) struct Copies {
+    coming: Vec<Coming>,
+}
+
+struct Coming {
+    store: Arc<dyn Store>,
+    upload: Result<Box<dyn Upload>, String>,
+}
+
+impl Copies {
+    /// Begins them; what comes back is to be told how much of `bytes` is proven. A place that does not take it costs
+    /// that copy, never the backup.
+    pub(super) async fn begin(
+        context: &Context,
+        bytes: &Arc<dyn ReadAt>,
+        file: &str,
+        likely: u64,
+    ) -> (Self, watch::Sender<Grown>) {
+        let (sender, grown) = watch::channel(Grown::default());
+        let mut coming = Vec::new();
+        for remote in &context.remotes {
+            let source = Growing { bytes: Arc::clone(bytes), grown: grown.clone() };
+            let upload = remote.store.upload(file, source, likely).await.map_err(|error| error.to_string());
+            coming.push(Coming { store: Arc::clone(&remote.store), upload });
+        }
+        (Self { coming }, sender)
+    }
+
+    /// None at all.
+    pub(super) fn none() -> (Self, watch::Sender<Grown>) {
+        (Self { coming: Vec::new() }, watch::channel(Grown::default()).0)
+    }
+
+    /// Completes them, after the local commit: data, companion, and then the manifest, whose appearance is the commit there.
+    pub(super) async fn finish(self, context: &Context, manifest: &Manifest) -> Vec<Copied> {
+        let mut copied = Vec::new();
+        for Coming { store, upload } in self.coming {
+            let place = store.place();
+            let done = match upload {
+                Ok(upload) => match context.or_cancelled(upload.finish(&manifest.stored)).await {
+                    Ok(_) => context.or_cancelled(commit(context, store.as_ref(), manifest)).await,
+                    Err(error) => Err(error),
+                },
+                Err(cause) => {
+                    copied.push(Copied { place, failed: Some(cause) });
+                    continue;
+                }
+            };
+            copied.push(Copied { place, failed: done.err().map(|error| error.to_string()) });
+        }
+        for failed in copied.iter().filter_map(|copy| copy.failed.as_ref()) {
+            context.warn(t!("sync.not_copied", file = manifest.file, cause = failed));
+        }
+        copied
+    }
+
+    /// Gives them up.
+    pub(super) async fn abort(self) {
+        for coming in self.coming {
+            if let Ok(upload) = coming.upload {
+                upload.abort().await;
+            }
+        }
+    }
+}
+
+/// Deletes what a run of this installation left; refuses what another's did.
+pub(super) async fn delete_own(context: &Context, store: &dyn Store, name: &str) -> Result<(), Error> {
+    match store.head(name).await {
+        Ok(object) if object.owner.as_ref().is_none_or(|owner| *owner == context.rules.installation) => {
+            store.delete(name).await?;
+            Ok(())
+        }
+        Ok(_) => Err(store::Error::Exists { name: escape(name), place: store.place() }.into()),
+        Err(store::Error::Missing { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts what belongs to data that lies there already: companion first, then the manifest.
+pub(super) async fn commit(context: &Context, store: &dyn Store, manifest: &Manifest) -> Result<(), Error> {
+    if let Some(roles) = &manifest.roles_file {
+        let bytes = context.store.read(&roles.file, super::backup::ROLES_LIMIT as u64).await?;
+        // One of an earlier try may lie there.
+        delete_own(context, store, &roles.file).await?;
+        store.put(&roles.file, &bytes).await?;
+    }
+    store.put(&name::manifest_name(&manifest.file), &manifest.to_bytes()).await?;
+    Ok(())
+}

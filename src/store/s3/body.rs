@@ -1,0 +1,133 @@
+//! What travels: a piece of a file, read while it is sent, as fast as it may be.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use bytes::Bytes;
+use chrono_tz::Tz;
+use http_body_util::channel::Channel;
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::domain::bandwidth::Bandwidth;
+use crate::domain::clock::Clock;
+use crate::store::ReadAt;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 256 * 1024;
+/// Chunks of a body that wait for the connection.
+const QUEUE: usize = 2;
+
+/// A piece of a file.
+#[derive(Clone)]
+pub struct Piece {
+    /// The file.
+    pub file: Arc<dyn ReadAt>,
+    /// Its first byte.
+    pub from: u64,
+    /// So many bytes.
+    pub length: u64,
+}
+
+impl Piece {
+    /// Its MD5, which the store is told (fault 52), and `sha256` with it.
+    pub async fn digests(&self, mut sha256: Sha256) -> io::Result<([u8; 16], Sha256)> {
+        let piece = self.clone();
+        let hashed = tokio::task::spawn_blocking(move || {
+            let mut md5 = Md5::new();
+            let mut buffer = vec![0; CHUNK];
+            let mut at = 0;
+            while at < piece.length {
+                let chunk = piece.chunk(at, &mut buffer)?;
+                md5.update(&buffer[..chunk]);
+                sha256.update(&buffer[..chunk]);
+                at += chunk as u64;
+            }
+            Ok((md5.finalize().into(), sha256))
+        });
+        hashed.await.map_err(io::Error::other)?
+    }
+
+    /// Reads what follows `at` into `buffer`; how much that was.
+    fn chunk(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(self.length - at).unwrap_or(usize::MAX);
+        let chunk = rest.min(buffer.len());
+        self.file.read_at(&mut buffer[..chunk], self.from + at)?;
+        Ok(chunk)
+    }
+
+    /// As the body of a request; it is read anew for each try.
+    pub fn body(self, pace: Arc<Pace>) -> ByteStream {
+        ByteStream::new(SdkBody::retryable(move || {
+            let (mut sender, body) = Channel::<Bytes, io::Error>::new(QUEUE);
+            let (piece, pace) = (self.clone(), Arc::clone(&pace));
+            tokio::spawn(async move {
+                let mut at = 0;
+                while at < piece.length {
+                    let reading = piece.clone();
+                    let read = tokio::task::spawn_blocking(move || {
+                        let mut buffer = vec![0; CHUNK];
+                        reading.chunk(at, &mut buffer).map(|read| {
+                            buffer.truncate(read);
+                            Bytes::from(buffer)
+                        })
+                    });
+                    let bytes = match read.await.map_err(io::Error::other).and_then(|read| read) {
+                        Ok(bytes) => bytes,
+                        Err(error) => return sender.abort(error),
+                    };
+                    at += bytes.len() as u64;
+                    pace.wait(bytes.len() as u64).await;
+                    // Nobody listens any more: this try has ended.
+                    if sender.send_data(bytes).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            SdkBody::from_body_1_x(body)
+        }))
+    }
+}
+
+/// How fast all that goes to one store may be together.
+pub struct Pace {
+    limits: Bandwidth,
+    clock: Arc<dyn Clock>,
+    zone: Tz,
+    /// When the next byte may leave.
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// By `limits`, in `zone`.
+    pub fn new(limits: Bandwidth, clock: Arc<dyn Clock>, zone: Tz) -> Self {
+        Self { limits, clock, zone, next: Mutex::new(Instant::now()) }
+    }
+
+    /// The lowest rate that may hold, bytes per second.
+    pub fn slowest(&self) -> Option<u64> {
+        self.limits.slowest()
+    }
+
+    /// Waits until `bytes` more may leave.
+    async fn wait(&self, bytes: u64) {
+        if !self.limits.is_set() {
+            return;
+        }
+        let time = self.clock.now().with_timezone(&self.zone).time();
+        let Some(rate) = self.limits.at(time) else { return };
+        let start = {
+            let mut next = self.next.lock().await;
+            let start = (*next).max(Instant::now());
+            #[expect(clippy::cast_precision_loss, reason = "a chunk is small, and a rate need not be exact")]
+            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *next = start + takes;
+            start
+        };
+        tokio::time::sleep_until(start).await;
+    }
+}

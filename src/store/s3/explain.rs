@@ -1,0 +1,135 @@
+//! What a store answers, in words of ours: each failure its own sentence with the fix (faults 48 to 58).
+
+use std::error::Error as StdError;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::domain::text::escape;
+use crate::store::{Action, Error};
+
+/// What was asked for, for the message.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What was being done.
+    pub action: Action,
+    /// The right that it takes, as AWS calls it: `s3:PutObject`.
+    pub right: &'static str,
+    /// The object, or nothing.
+    pub name: &'a str,
+    /// The store.
+    pub place: &'a str,
+    /// Its region, by the settings.
+    pub region: &'a str,
+}
+
+/// The error of the store for `error`.
+pub fn explain<E>(asked: Asked<'_>, error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let place = asked.place.to_owned();
+    let name = escape(asked.name);
+    match error {
+        SdkError::ServiceError(service) => {
+            let (code, message) =
+                (service.err().code().unwrap_or_default(), service.err().message().unwrap_or_default());
+            answered(asked, service.raw(), code, message)
+        }
+        SdkError::ResponseError(response) => {
+            let cause = format!("{} ({})", response.raw().status(), causes(error));
+            Error::Io { action: asked.action, name, place, cause }
+        }
+        SdkError::TimeoutError(_) => Error::Silent { action: asked.action, place },
+        _ => unreached(asked, &causes(error)),
+    }
+}
+
+/// Everything that lies beneath `error`, once each.
+fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.iter().any(|before| before.contains(&text)) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    escape(&said.join(": "))
+}
+
+/// No answer at all.
+fn unreached(asked: Asked<'_>, cause: &str) -> Error {
+    let place = asked.place.to_owned();
+    let has = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    if has(&["certificate", "tls", "TLS", "handshake", "InvalidContentType"]) {
+        return Error::Tls { place, cause: cause.to_owned() };
+    }
+    if has(&["dns error", "failed to lookup", "Name or service not known"]) {
+        return Error::Dns { place, cause: cause.to_owned() };
+    }
+    Error::Unreached { place, cause: cause.to_owned() }
+}
+
+/// An answer that is an error.
+fn answered(asked: Asked<'_>, response: &HttpResponse, code: &str, message: &str) -> Error {
+    let (place, name) = (asked.place.to_owned(), escape(asked.name));
+    let status = response.status().as_u16();
+    let right = response.headers().get("x-amz-bucket-region").map(str::to_owned);
+    match code {
+        "NoSuchBucket" => return Error::NoBucket { place },
+        "NoSuchKey" | "NotFound" | "NoSuchVersion" => return Error::Missing { name, place },
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            return Error::Credentials { place, code: escape(code) };
+        }
+        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "ExpiredTokenException" => {
+            return Error::Expired { place, code: escape(code) };
+        }
+        "RequestTimeTooSkewed" | "RequestInTheFuture" | "RequestExpired" => return Error::Skew { place },
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => {
+            let named = right.or_else(|| region_in(message));
+            return Error::Region { place, region: asked.region.to_owned(), right: named.map(|r| escape(&r)) };
+        }
+        "SlowDown" | "SlowDownWrite" | "SlowDownRead" | "ServiceUnavailable" | "TooManyRequests" => {
+            return Error::Busy { place };
+        }
+        "InvalidObjectState" => return Error::Frozen { name, place, class: String::new() },
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => {
+            return Error::Refused { action: asked.action, name, place, right: asked.right };
+        }
+        _ => {}
+    }
+    match status {
+        301 | 307 | 308 => Error::Region { place, region: asked.region.to_owned(), right: right.map(|r| escape(&r)) },
+        403 => Error::Refused { action: asked.action, name, place, right: asked.right },
+        404 => Error::Missing { name, place },
+        503 | 429 => Error::Busy { place },
+        _ => {
+            let code = if code.is_empty() { status.to_string() } else { code.to_owned() };
+            let cause = escape(format!("{code} {message}").trim());
+            Error::Io { action: asked.action, name, place, cause }
+        }
+    }
+}
+
+/// `… expecting 'eu-west-3'`.
+fn region_in(message: &str) -> Option<String> {
+    let rest = message.rsplit_once("expecting '")?.1;
+    rest.split_once('\'').map(|(region, _)| region.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_is_read_from_what_the_store_expects() {
+        let message = "The authorization header is malformed; the region 'fr-par' is wrong; expecting 'eu-west-3'";
+        assert_eq!(region_in(message).as_deref(), Some("eu-west-3"));
+        assert_eq!(region_in("malformed"), None);
+    }
+}

@@ -1,0 +1,369 @@
+//! Bytes on their way into the bucket: parts while they come, or one request for what is small.
+//!
+//! The parts are read from the file when they are sent, never held; the store is told the MD5 of each. Nothing can be seen there
+//! before the last request, whose answer may be lost: then it is looked at what lies there, never asked again blindly (fault 51).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::body::Piece;
+use super::{Inner, client};
+use crate::domain::manifest::Measure;
+use crate::domain::text::escape;
+use crate::store::{Action, Error, Growing, Object, Upload};
+
+/// The least size of a part that is not the last: 5 MiB is what S3 allows.
+pub const LEAST_PART: u64 = 8 * 1024 * 1024;
+/// The most parts: what Scaleway allows; AWS has 10,000.
+const MOST_PARTS: u64 = 1000;
+/// How much larger than guessed a dump may become before its parts are too many.
+const SURPRISE: u64 = 4;
+
+/// The size of the parts for about `likely` bytes: all the same, and few enough of them whatever comes.
+pub fn part_size(likely: u64, surprise: u64) -> u64 {
+    let mebibyte = 1024 * 1024;
+    (likely.saturating_mul(surprise) / MOST_PARTS).div_ceil(mebibyte).saturating_mul(mebibyte).max(LEAST_PART)
+}
+
+/// What was sent.
+struct Sent {
+    /// The name that the store gave the upload; `None`: it is small, and nothing was sent yet.
+    id: Option<String>,
+    parts: Vec<Part>,
+    bytes: u64,
+    /// Of all that was begun to be sent, in order.
+    sha256: Sha256,
+}
+
+struct Part {
+    number: i32,
+    etag: String,
+    md5: [u8; 16],
+}
+
+/// An upload at work.
+pub struct S3Upload {
+    inner: Arc<Inner>,
+    name: String,
+    source: Growing,
+    work: Option<JoinHandle<Result<Sent, Error>>>,
+    /// Dropped to end the work.
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl S3Upload {
+    /// Begins.
+    pub fn start(inner: &Arc<Inner>, name: &str, source: Growing, likely: u64) -> Self {
+        let known = source.grown.borrow().ended;
+        let size = part_size(likely, if known { 1 } else { SURPRISE });
+        let (stop, stopped) = oneshot::channel();
+        let sending =
+            Sending { inner: Arc::clone(inner), name: name.to_owned(), source: source.clone(), size, beginning: None };
+        let work = tokio::spawn(sending.run(stopped));
+        Self { inner: Arc::clone(inner), name: name.to_owned(), source, work: Some(work), stop: Some(stop) }
+    }
+
+    /// Ends the work, and says what it has come to.
+    async fn stopped(&mut self) -> Option<Result<Sent, Error>> {
+        drop(self.stop.take());
+        self.work.take()?.await.ok()
+    }
+
+    async fn complete(&self, id: &str, sent: &Sent, stored: &Measure) -> Result<Object, Error> {
+        let parts = sent.parts.iter().map(|p| CompletedPart::builder().part_number(p.number).e_tag(&p.etag).build());
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        // Where tags are made of anything else than the bytes, the length is what can be compared.
+        let digests = sent.parts.iter().all(|part| part.etag.trim_matches('"') == super::hex(&part.md5));
+        let expected = digests.then(|| tag_of_parts(&sent.parts));
+        let deadline = tokio::time::Instant::now() + self.inner.config.deadline;
+        self.inner.must_be_new(&self.name).await?;
+        loop {
+            let request = self.inner.client.complete_multipart_upload().bucket(&self.inner.config.bucket);
+            let request = request.key(self.inner.key(&self.name)).upload_id(id).multipart_upload(parts.clone());
+            let once = aws_sdk_s3::config::Builder::new()
+                .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
+                .timeout_config(client::patience(self.inner.config.deadline, client::once(0) * 5));
+            let failed = request.customize().config_override(once).send().await.err();
+            let over = tokio::time::Instant::now() >= deadline;
+            match self.inner.compare(&self.name, stored, expected.as_deref()).await {
+                Ok(object) => return Ok(object),
+                // It is not there: so it may be asked for again, if the store still knows the upload.
+                Err(Error::Missing { .. }) => {}
+                // Nobody knows: the next look will tell.
+                Err(error) if error.may_pass() && !over => {
+                    tokio::time::sleep(super::PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let asked = self.inner.asked(Action::Publish, "s3:PutObject", &self.name);
+            let Some(error) = failed else {
+                return Err(Error::Missing { name: escape(&self.name), place: self.inner.place() });
+            };
+            if over || is_final(&error) {
+                return Err(super::explain::explain(asked, &error));
+            }
+            tokio::time::sleep(super::PAUSE).await;
+        }
+    }
+
+    /// One request for all of it.
+    async fn put_whole(&self, stored: &Measure) -> Result<Object, Error> {
+        let piece = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: stored.bytes };
+        self.inner.put_piece(&self.name, piece, Some(&stored.sha256)).await?;
+        self.inner.compare(&self.name, stored, None).await
+    }
+}
+
+#[async_trait]
+impl Upload for S3Upload {
+    async fn finish(mut self: Box<Self>, stored: &Measure) -> Result<Object, Error> {
+        let Some(work) = self.work.take() else { return Err(self.inner.ended(&self.name)) };
+        // Told to stop only by being dropped: until then it goes on.
+        let sent = work.await.map_err(|_| self.inner.ended(&self.name))??;
+        let id = sent.id.clone();
+        let read = super::hex(&sent.sha256.clone().finalize());
+        let differs = |what| Err(Error::Differs { name: escape(&self.name), place: self.inner.place(), what });
+        let done = if sent.bytes != stored.bytes {
+            differs(t_length(stored.bytes, sent.bytes))
+        } else if read != stored.sha256 {
+            // What was read for sending is not what was proven: it never becomes an object.
+            differs(rust_i18n::t!("store.differs_tag", expected = stored.sha256, found = read).into_owned())
+        } else {
+            match &id {
+                Some(id) => self.complete(id, &sent, stored).await,
+                None => self.put_whole(stored).await,
+            }
+        };
+        match done {
+            Ok(object) => Ok(object),
+            Err(error) => {
+                if let Some(id) = &id {
+                    self.inner.abort(&self.name, id).await;
+                }
+                // What lies there then has no manifest, so it is no backup; the next sync replaces it, if it is ours.
+                Err(error)
+            }
+        }
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        if let Some(Ok(Sent { id: Some(id), .. })) = self.stopped().await {
+            self.inner.abort(&self.name, &id).await;
+        }
+    }
+}
+
+impl Drop for S3Upload {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        drop(self.stop.take());
+        let (inner, name) = (Arc::clone(&self.inner), self.name.clone());
+        // Where there is no runtime left the next start aborts it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(Ok(Sent { id: Some(id), .. })) = work.await {
+                    inner.abort(&name, &id).await;
+                }
+            });
+        }
+    }
+}
+
+/// An answer to the last request that no further try changes. An error may come with status 200 there (fault 50).
+fn is_final<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let SdkError::ServiceError(service) = error else { return false };
+    let passing = matches!(service.raw().status().as_u16(), 200 | 408 | 409 | 429 | 500..);
+    service.err().code() == Some("NoSuchUpload") || !passing
+}
+
+fn t_length(expected: u64, found: u64) -> String {
+    rust_i18n::t!("store.differs_length", expected = expected, found = found).into_owned()
+}
+
+/// What S3 calls an object of these parts: the MD5 of their MD5s, and how many they are.
+fn tag_of_parts(parts: &[Part]) -> String {
+    let mut md5 = Md5::new();
+    for part in parts {
+        md5.update(part.md5);
+    }
+    format!("{}-{}", super::hex(&md5.finalize()), parts.len())
+}
+
+/// The work: parts as they come.
+struct Sending {
+    inner: Arc<Inner>,
+    name: String,
+    source: Growing,
+    size: u64,
+    /// The question for an upload, on its own: its answer holds the only name by which that can be taken back.
+    beginning: Option<JoinHandle<Result<String, Error>>>,
+}
+
+impl Sending {
+    /// Sends all parts. What it has begun in the store is aborted where it fails, by itself.
+    async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> Result<Sent, Error> {
+        let mut sent = Sent { id: None, parts: Vec::new(), bytes: 0, sha256: Sha256::new() };
+        let mut at_work = JoinSet::new();
+        let done = tokio::select! {
+            done = self.send(&mut sent, &mut at_work) => done,
+            _ = &mut stopped => Err(self.inner.ended(&self.name)),
+        };
+        if let Err(error) = done {
+            at_work.shutdown().await;
+            let id = match self.beginning.take() {
+                Some(beginning) => beginning.await.ok().and_then(Result::ok),
+                None => sent.id,
+            };
+            if let Some(id) = &id {
+                self.inner.abort(&self.name, id).await;
+            }
+            return Err(error);
+        }
+        sent.parts.sort_by_key(|part| part.number);
+        Ok(sent)
+    }
+
+    async fn begin(&mut self) -> Result<String, Error> {
+        let (inner, name) = (Arc::clone(&self.inner), self.name.clone());
+        let beginning = self.beginning.insert(tokio::spawn(async move { inner.begin(&name).await }));
+        let begun = beginning.await.map_err(|_| self.inner.ended(&self.name));
+        self.beginning = None;
+        begun?
+    }
+
+    async fn send(&mut self, sent: &mut Sent, at_work: &mut JoinSet<Result<Part, Error>>) -> Result<(), Error> {
+        // Here, so that nobody who makes the bytes waits for a store that does not answer.
+        self.inner.must_be_new(&self.name).await?;
+        let mut number = 0;
+        loop {
+            let grown = tokio::select! {
+                grown = self.source.at_least(sent.bytes + self.size) => grown.ok_or_else(|| self.inner.ended(&self.name))?,
+                Some(part) = at_work.join_next() => {
+                    sent.parts.push(part.map_err(|_| self.inner.ended(&self.name))??);
+                    continue;
+                }
+            };
+            let rest = grown.bytes - sent.bytes;
+            if grown.ended && sent.id.is_none() && rest <= self.size {
+                let piece = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: grown.bytes };
+                sent.bytes = grown.bytes;
+                let hashed = piece.digests(std::mem::take(&mut sent.sha256)).await;
+                (_, sent.sha256) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
+                return Ok(());
+            }
+            if rest == 0 {
+                break;
+            }
+            let id = match &sent.id {
+                Some(id) => id.clone(),
+                None => sent.id.insert(self.begin().await?).clone(),
+            };
+            while at_work.len() >= self.inner.config.parallel {
+                if let Some(part) = at_work.join_next().await {
+                    sent.parts.push(part.map_err(|_| self.inner.ended(&self.name))??);
+                }
+            }
+            number += 1;
+            let piece = Piece { file: Arc::clone(&self.source.bytes), from: sent.bytes, length: rest.min(self.size) };
+            sent.bytes += piece.length;
+            let hashed = piece.digests(std::mem::take(&mut sent.sha256)).await;
+            let (md5, sha256) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
+            sent.sha256 = sha256;
+            let (inner, name) = (Arc::clone(&self.inner), self.name.clone());
+            at_work.spawn(async move { inner.send_part(&name, &id, number, piece, md5).await });
+        }
+        while let Some(part) = at_work.join_next().await {
+            sent.parts.push(part.map_err(|_| self.inner.ended(&self.name))??);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn begin(&self, name: &str) -> Result<String, Error> {
+        let making = &self.config.making;
+        let request = self.client.create_multipart_upload().bucket(&self.config.bucket).key(self.key(name));
+        let (customer, customer_md5) = making.customer();
+        let (lock_mode, lock_until) = self.lock();
+        let request = request
+            .content_type(super::CONTENT_TYPE)
+            .metadata(super::OWNER, &self.config.owner)
+            .set_storage_class(making.storage_class())
+            .set_server_side_encryption(making.encryption())
+            .set_ssekms_key_id(making.kms_key())
+            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
+            .set_sse_customer_key(customer)
+            .set_sse_customer_key_md5(customer_md5)
+            .set_tagging(making.tags.clone())
+            .set_object_lock_mode(lock_mode)
+            .set_object_lock_retain_until_date(lock_until);
+        let asked = self.asked(Action::Create, "s3:PutObject", name);
+        let begun = request.send().await.map_err(|error| super::explain::explain(asked, &error))?;
+        begun.upload_id.ok_or_else(|| self.ended(name))
+    }
+
+    async fn send_part(&self, name: &str, id: &str, number: i32, piece: Piece, md5: [u8; 16]) -> Result<Part, Error> {
+        let (customer, customer_md5) = self.config.making.customer();
+        let length = piece.length;
+        let request = self
+            .client
+            .upload_part()
+            .bucket(&self.config.bucket)
+            .key(self.key(name))
+            .upload_id(id)
+            .part_number(number)
+            .content_md5(aws_smithy_types::base64::encode(md5))
+            .content_length(super::signed(length))
+            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
+            .set_sse_customer_key(customer)
+            .set_sse_customer_key_md5(customer_md5)
+            .body(piece.body(Arc::clone(&self.pace)));
+        let request = request.customize().config_override(self.for_data(length));
+        let asked = self.asked(Action::Write, "s3:PutObject", name);
+        let sent = request.send().await.map_err(|error| super::explain::explain(asked, &error))?;
+        let etag = sent.e_tag.ok_or_else(|| self.ended(name))?;
+        Ok(Part { number, etag, md5 })
+    }
+
+    /// Gives an upload up; what cannot be removed now is swept at the next start.
+    pub(super) async fn abort(&self, name: &str, id: &str) {
+        let request =
+            self.client.abort_multipart_upload().bucket(&self.config.bucket).key(self.key(name)).upload_id(id);
+        if let Err(error) = request.send().await {
+            tracing::debug!(name, error = %error, "abort of an upload");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_few_enough_and_never_too_small() {
+        assert_eq!(part_size(0, 1), LEAST_PART);
+        assert_eq!(part_size(900_000_000, SURPRISE), LEAST_PART);
+        let terabyte = 1_000_000_000_000;
+        for surprise in [1, SURPRISE] {
+            let size = part_size(terabyte, surprise);
+            assert!(terabyte * surprise <= size * MOST_PARTS && size < 5 * 1024 * 1024 * 1024, "{size}");
+        }
+        assert_eq!(part_size(u64::MAX, SURPRISE) % (1024 * 1024), 0);
+    }
+
+    #[test]
+    fn an_object_of_parts_is_called_after_their_digests() {
+        // As `printf '%s%s' "$(md5 a)" "$(md5 b)" | xxd -r -p | md5sum` has it.
+        let part = |number, byte: u8| Part { number, etag: String::new(), md5: Md5::digest([byte]).into() };
+        assert_eq!(tag_of_parts(&[part(1, b'a'), part(2, b'b')]), "96e024ba2074fe77e8e965ba43a704be-2");
+    }
+}
