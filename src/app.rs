@@ -14,13 +14,12 @@ use crate::database::postgres::{Connection, Postgres};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Event, Observer};
-use crate::domain::retention;
 use crate::domain::schedule::Schedule;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
 use crate::journal::intent::{IntentFiles, Intents};
 use crate::journal::{Journal, NoJournal, SqliteJournal};
-use crate::operations::{self, Context, Machine, Remote, Rules};
+use crate::operations::{self, Context, Machine, Rules};
 use crate::process::privileges::{self, Workplace};
 use crate::process::signals::Shutdown;
 use crate::process::{self, SystemClock};
@@ -29,9 +28,7 @@ use crate::runner::late::Late;
 use crate::runner::local::LocalRunner;
 use crate::runner::{self, Runner};
 use crate::settings::{self, Environment, Settings};
-use crate::store::absent::Absent;
 use crate::store::local::LocalStore;
-use crate::store::s3::{self, S3Store};
 use crate::store::{Store, Workshop};
 use crate::supervisor::health::{self, Seen};
 use crate::supervisor::state::{self, Refused, StateFile};
@@ -40,6 +37,7 @@ use crate::supervisor::{Jobs, Outcome, Supervisor};
 pub use crate::supervisor::health::Health;
 
 pub mod doctor;
+mod places;
 pub mod record;
 
 /// An installation, put together.
@@ -126,24 +124,6 @@ impl App {
         Ok(Arc::new(LocalStore::open(&self.settings.backup_dir)?))
     }
 
-    /// The stores of copies elsewhere. One that cannot be used fails when it is: that keeps nobody from a local backup or restore.
-    fn remotes(&self, installation: &str) -> Vec<Remote> {
-        let local = self.retention();
-        let each = self.settings.s3.iter().map(|s3| {
-            let config = s3_config(s3, installation);
-            let place = s3::place_of(&config);
-            let made = S3Store::new(config, s3.bandwidth.clone(), Arc::clone(&self.clock), self.settings.zone);
-            let store: Arc<dyn Store> = match made {
-                Ok(store) => Arc::new(store),
-                Err(error) => Arc::new(Absent::new(place, error)),
-            };
-            let own = s3.days.is_some() || s3.keep.is_set();
-            let retention = if own { retention::Policy { days: s3.days, keep: s3.keep, ..local } } else { local };
-            Remote { store, retention }
-        });
-        each.collect()
-    }
-
     /// A store for a file of another place.
     ///
     /// # Errors
@@ -186,17 +166,6 @@ impl App {
             role_passwords: s.database.role_passwords,
             ready_patience: s.database.ready_timeout,
             undo: chrono::TimeDelta::from_std(s.retention.undo).unwrap_or(chrono::TimeDelta::days(1)),
-        }
-    }
-
-    fn retention(&self) -> retention::Policy {
-        let s = &self.settings;
-        retention::Policy {
-            days: s.retention.days,
-            keep: s.retention.keep,
-            zone: s.zone,
-            keep_verified: s.retention.keep_verified,
-            safety_days: s.retention.safety_days,
         }
     }
 
@@ -526,42 +495,6 @@ impl App {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         let store = self.store_at(parent)?;
         Ok(operations::restore::Source::Elsewhere(store, name.to_string_lossy().into_owned()))
-    }
-}
-
-/// The settings of a store, as the store has them.
-fn s3_config(from: &settings::S3, installation: &str) -> s3::Config {
-    let encryption = match &from.encryption {
-        settings::s3::Encryption::Unsaid => s3::Encryption::Unsaid,
-        settings::s3::Encryption::Store => s3::Encryption::Store,
-        settings::s3::Encryption::Kms(key) => s3::Encryption::Kms(key.clone()),
-        settings::s3::Encryption::Customer(key) => s3::Encryption::customer(key.expose()),
-    };
-    let tags = from.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    s3::Config {
-        bucket: from.bucket.clone(),
-        endpoint: from.endpoint.clone(),
-        region: from.region.clone(),
-        access_key_id: from.access_key_id.expose().to_owned(),
-        secret_access_key: from.secret_access_key.expose().to_owned(),
-        session_token: from.session_token.as_ref().map(|token| token.expose().to_owned()),
-        prefix: from.prefix.clone(),
-        path_style: match from.path_style {
-            settings::s3::PathStyle::Yes => true,
-            settings::s3::PathStyle::No => false,
-            // Stores of one's own often have no name for each bucket; AWS wants them, but for dots, which no certificate covers.
-            settings::s3::PathStyle::Auto => from.endpoint.is_some() || from.bucket.contains('.'),
-        },
-        ca_file: from.ca_file.clone(),
-        parallel: from.parallel,
-        deadline: from.deadline,
-        making: s3::Making {
-            storage_class: from.storage_class.clone(),
-            encryption,
-            tags: s3::tagging(tags),
-            lock: from.lock.map(|lock| (lock.days, lock.compliance)),
-        },
-        owner: installation.to_owned(),
     }
 }
 

@@ -11,12 +11,15 @@ mod common;
 #[allow(dead_code, reason = "shared with tests that need other parts of it")]
 #[path = "common/s3.rs"]
 mod s3;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/s3_bed.rs"]
+mod s3_bed;
 
 use std::fs;
 use std::net::TcpListener;
 
 use common::Bed;
-use s3::Bucket;
+use s3_bed::{bed, names, of, point};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -25,42 +28,6 @@ const SPOILED: &str = "update customer set name = 'lost'; drop table stock.item 
 /// Enough for several parts.
 const LARGE: &str = "create table large as select i, encode(sha256(i::text::bytea), 'hex') || encode(sha256((-i)::text::bytea), 'hex') t
     from generate_series(1, 400000) i";
-
-/// A bucket, and an installation that copies into it; `None`: skipped.
-fn bed(label: &str) -> Option<(Bucket, Bed)> {
-    let Some(bucket) = Bucket::new() else {
-        s3::skipped(label);
-        return None;
-    };
-    let mut bed = Bed::filled(label);
-    point(&mut bed, &bucket);
-    Some((bucket, bed))
-}
-
-fn point(bed: &mut Bed, bucket: &Bucket) {
-    let place = bucket.place.clone();
-    for (name, value) in [
-        ("S3_BACKUP_BUCKET", place.bucket),
-        ("S3_ENDPOINT_URL", place.endpoint),
-        ("AWS_DEFAULT_REGION", place.region),
-        ("AWS_ACCESS_KEY_ID", place.key),
-        ("AWS_SECRET_ACCESS_KEY", place.secret),
-        ("BACKUP_S3_PREFIX", bucket.prefix.clone()),
-        ("BACKUP_NAME", format!("test/{}", bed.database)),
-    ] {
-        bed.set(name, &value);
-    }
-}
-
-/// The names that a backup has in every place.
-fn names(made: &Value) -> Vec<String> {
-    let file = made["file"].as_str().unwrap();
-    [file.to_owned(), format!("{file}.json"), format!("{file}.roles.sql")].into()
-}
-
-fn of(bed: &Bed, file: &str) -> Value {
-    bed.list().into_iter().find(|entry| entry["file"] == file).unwrap()
-}
 
 #[test]
 fn a_backup_lies_in_both_places_and_both_are_equal() {
@@ -205,7 +172,7 @@ fn fault_63_a_run_killed_at_any_step_leaves_nothing_half_in_the_bucket() {
     bed.set("BACKUP_KEEP_VERIFIED", "1");
     let mut made: Vec<Value> = Vec::new();
     for step in ["backup.2", "backup.3", "backup.5", "backup.7", "backup.9"] {
-        die_at(&bed, step, &["backup"]);
+        s3_bed::die_at(&bed, step, &["backup"]);
         made.push(bed.backup());
         bed.run(&["sync"]).expect(0);
         let (here, there) = (bed.files(), bucket.all());
@@ -224,7 +191,7 @@ fn fault_63_a_rotation_in_the_bucket_killed_at_any_step_leaves_nothing_half() {
     let mut last = bed.backup();
     for step in ["remote.1", "remote.2", "remote.3"] {
         // The rotation after it goes first for the one before: of a year one is kept, and the local ones have no reason to go.
-        die_at(&bed, step, &["backup"]);
+        s3_bed::die_at(&bed, step, &["backup"]);
         bed.run(&["restore", "--latest", "--dry-run"]).expect(0);
         let there = bucket.all();
         let data = there.iter().filter(|name| name.ends_with(common::end()) && !name.ends_with(".roles.sql"));
@@ -239,14 +206,6 @@ fn fault_63_a_rotation_in_the_bucket_killed_at_any_step_leaves_nothing_half() {
         assert!(names(&last).iter().all(|name| bucket.all().contains(name)), "{step}");
     }
     assert!(bed.files().len() > 3, "{last}");
-}
-
-/// Runs until the step, where the process kills itself as `kill -9` would.
-#[cfg(feature = "failpoints")]
-fn die_at(bed: &Bed, step: &str, arguments: &[&str]) {
-    let mut command = bed.command(arguments);
-    let output = command.env("AMARRE_FAILPOINT", step).stdin(std::process::Stdio::null()).output().unwrap();
-    assert_eq!(output.status.code(), None, "{step} was not reached:\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Bytes that changed there are no backup, whoever changed them.

@@ -1,6 +1,7 @@
 //! The checks of `amarre doctor`: each looks for real at one thing a backup needs, and says how to mend it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_i18n::t;
@@ -15,8 +16,12 @@ use crate::operations;
 use crate::process::privileges;
 use crate::runner::docker::{DockerRunner, NoFastLane};
 use crate::settings;
+use crate::store::Finding;
 use crate::store::local::LocalStore;
 use crate::supervisor::state;
+
+/// How long a second place may take to say what it has.
+const STORE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,8 +76,35 @@ pub async fn examine(app: &App) -> Vec<Check> {
     checks.extend(backups(app).await);
     checks.extend(privileges_left());
     checks.extend(times(app));
-    checks.push(copies(app));
+    checks.extend(copies(app).await);
     checks
+}
+
+/// Finds out what each second place can do, by trying it.
+///
+/// # Errors
+/// When the settings cannot be put to use at all.
+pub async fn examine_s3(app: &App) -> Result<Vec<Check>, Failure> {
+    let context = app.context().await?;
+    let mut checks = Vec::new();
+    for remote in &context.remotes {
+        checks.push(Check::ok("s3-place", remote.store.place()));
+        for finding in remote.store.probe((context.machine.random)()).await {
+            checks.push(match finding {
+                Finding::Can(name, seen) => Check::ok(name, of(name, seen)),
+                Finding::Without(name, seen) => Check::ok(name, seen),
+                Finding::Lacks(name, seen) => Check::warning(name, seen, t!(format!("doctor.{name}_fix"))),
+                Finding::Failed(name, error) => Check::error(name, &error),
+            });
+        }
+    }
+    Ok(checks)
+}
+
+/// What was tried, and what else was seen.
+fn of(name: &str, seen: String) -> String {
+    let tried = t!(format!("doctor.{name}"));
+    if seen.is_empty() { tried.into_owned() } else { format!("{tried}: {seen}") }
 }
 
 async fn engine(app: &App) -> Vec<Check> {
@@ -296,14 +328,28 @@ fn times(app: &App) -> Vec<Check> {
 }
 
 /// A backup on the same disk as the database is half a backup.
-fn copies(app: &App) -> Check {
-    match app.settings.s3.as_slice() {
-        [] => Check::warning("copies", t!("doctor.copies"), t!("operations.no_remote_hint")),
-        stores => {
-            let places: Vec<_> = stores.iter().map(|s3| format!("s3://{}/{}", s3.bucket, s3.prefix)).collect();
-            Check::ok("copies", t!("doctor.copies_in", places = escape(&places.join(", "))))
-        }
+async fn copies(app: &App) -> Vec<Check> {
+    if app.settings.s3.is_empty() {
+        return vec![Check::warning("copies", t!("doctor.copies"), t!("operations.no_remote_hint"))];
     }
+    let context = match app.context().await {
+        Ok(context) => context,
+        Err(failure) => return vec![Check::failure("copies", failure.message, failure.hint)],
+    };
+    let mut checks = Vec::new();
+    for remote in &context.remotes {
+        let place = remote.store.place();
+        let asked = operations::catalogue::load_remote(&context, remote);
+        checks.push(match tokio::time::timeout(STORE_PATIENCE, asked).await {
+            Ok(Ok(there)) => {
+                let count = there.entries().iter().filter(|entry| entry.own).count();
+                Check::ok("copies", t!("doctor.copies_in", place = place, count = count))
+            }
+            Ok(Err(error)) => Check::error("copies", &error),
+            Err(_) => Check::failure("copies", t!("doctor.copies_silent", place = place), None),
+        });
+    }
+    checks
 }
 
 fn local(app: &App, time: DateTime<Utc>) -> String {

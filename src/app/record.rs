@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_i18n::t;
@@ -15,8 +16,8 @@ use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Failure};
 use crate::journal::{End, Journal};
 use crate::operations::backup::{self, Made};
-use crate::operations::remote;
 use crate::operations::sync::{self, Synced};
+use crate::operations::{self, Context, catalogue, heal, remote};
 
 pub use crate::journal::{Outcome, Run, RunKind};
 
@@ -81,15 +82,26 @@ pub fn partial(made: &Made) -> Exit {
     if made.copies.iter().any(|copy| copy.failed.is_some()) { Exit::Partial } else { Exit::Done }
 }
 
-/// Sends what no second place has yet, with the lock, and writes it into the journal if there was anything.
+/// How long a place may take to say what it has, where nobody waits.
+const SYNC_PATIENCE: Duration = Duration::from_secs(600);
+/// And where a backup waits.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a backup waits for what earlier ones left to be sent: its own moment counts more.
+const BEFORE: Duration = Duration::from_secs(300);
+
+/// Sends what no second place has yet, and writes it into the journal if there was anything.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn sync(app: &App) -> Result<Synced, Failure> {
     let context = app.context().await?;
-    let _lock = app.lock(&context).await?;
+    // What a dead run left is mended first, where nobody is at work. Whoever is has nothing that this would touch.
+    match app.lock(&context).await {
+        Err(failure) if failure.exit != Exit::Locked => return Err(failure),
+        _ => {}
+    }
     let record = Record::new(app, RunKind::Sync);
-    let result = sync::sync(&context).await.map_err(Failure::from);
+    let result = sync::sync(&context, SYNC_PATIENCE).await.map_err(Failure::from);
     match &result {
         Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() => {}
         Ok(synced) => {
@@ -103,12 +115,21 @@ pub async fn sync(app: &App) -> Result<Synced, Failure> {
 
 async fn backup_now(app: &App, record: &Record) -> Result<Made, Failure> {
     let context = app.context().await?;
-    let _lock = app.lock(&context).await?;
+    let all_sent = send_earlier(app, &context).await;
+    let lock = app.lock(&context).await?;
     record.begin(app);
-    let made = backup::backup(&context, Kind::Backup, context.database.name()).await?;
-    // What earlier runs could not send; where this one could not either, the store is away, and asked again within the hour.
-    if partial(&made) == Exit::Done && !context.remotes.is_empty() {
-        if let Err(error) = sync::sync(&context).await {
+    let mut made = backup::backup(&context, Kind::Backup, context.database.name()).await?;
+    // From here on it is a backup. What follows may take hours, and nobody who restores waits for it.
+    drop(lock);
+    if made.is_leaving() {
+        let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
+        // Who looks meanwhile, or after a power cut, finds what holds then.
+        record.end(app, Exit::Partial, Some((file, bytes)), None);
+        made.copy(&context).await;
+    }
+    // Where this one could not be sent the store is away, and asked again within the hour.
+    if partial(&made) == Exit::Done && !context.remotes.is_empty() && !context.cancel.is_cancelled() {
+        if !all_sent && let Err(error) = sync::sync(&context, SYNC_PATIENCE).await {
             app.warn(error.to_string());
         }
         for remote in &context.remotes {
@@ -118,6 +139,46 @@ async fn backup_now(app: &App, record: &Record) -> Result<Made, Failure> {
         }
     }
     Ok(made)
+}
+
+/// Replaces what is damaged here by what a second place has: each file, and where its good copy was found.
+///
+/// # Errors
+/// [`Failure`]; exit code 4 when another run is at work.
+pub async fn heal(app: &App) -> Result<Vec<(String, Option<String>)>, Failure> {
+    let context = app.context().await?;
+    let _lock = app.lock(&context).await?;
+    let here = catalogue::load(&context).await?;
+    let mut healed = Vec::new();
+    for entry in heal::damaged(&here) {
+        let from = match heal::heal(&context, entry).await {
+            Ok(from) => from,
+            Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
+            // Said already; the others may be mended.
+            Err(_) => None,
+        };
+        if from.is_none() {
+            app.warn(t!("heal.none", file = escape(&entry.file)));
+        }
+        healed.push((entry.file.clone(), from));
+    }
+    Ok(healed)
+}
+
+/// Sends what earlier runs could not, for as long as a backup may wait; says whether all of it is sent.
+async fn send_earlier(app: &App, context: &Context) -> bool {
+    if context.remotes.is_empty() {
+        return true;
+    }
+    // What is dropped in the middle takes back what it has begun.
+    match tokio::time::timeout(BEFORE, sync::sync(context, BACKUP_PATIENCE)).await {
+        Ok(Ok(synced)) => synced.failed.is_empty(),
+        Ok(Err(error)) => {
+            app.warn(error.to_string());
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 /// A run in the journal.

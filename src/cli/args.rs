@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -52,10 +53,12 @@ pub enum Command {
     List(ListArgs),
     Verify(VerifyArgs),
     Prune(PruneArgs),
-    Sync(JsonArgs),
+    Sync(SyncArgs),
     Get(GetArgs),
+    Share(ShareArgs),
+    Delete(DeleteArgs),
     Status(JsonArgs),
-    Doctor(JsonArgs),
+    Doctor(DoctorArgs),
     Config(JsonArgs),
     Supervise,
     Health(JsonArgs),
@@ -73,7 +76,10 @@ impl Command {
             Self::Prune(args) => args.json,
             Self::List(args) => args.json,
             Self::Sync(args) => args.json,
-            Self::Status(args) | Self::Doctor(args) | Self::Config(args) | Self::Health(args) => args.json,
+            Self::Doctor(args) => args.json,
+            Self::Share(args) => args.json,
+            Self::Delete(args) => args.json,
+            Self::Status(args) | Self::Config(args) | Self::Health(args) => args.json,
             Self::Supervise | Self::Get(_) | Self::Completions(_) => false,
         }
     }
@@ -178,10 +184,72 @@ pub struct VerifyArgs {
     pub latest: bool,
     #[arg(long)]
     pub all: bool,
+    #[arg(long, conflicts_with = "timings")]
+    pub remote: bool,
+    #[arg(long)]
+    pub heal: bool,
     #[arg(long)]
     pub json: bool,
     #[arg(long)]
     pub timings: bool,
+}
+
+/// Of `sync`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct SyncArgs {
+    #[arg(long)]
+    pub heal: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `doctor`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct DoctorArgs {
+    #[arg(long)]
+    pub s3: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `share`.
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct ShareArgs {
+    #[arg(value_name = "NAME")]
+    pub wanted: String,
+    #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = share_time)]
+    pub time: Duration,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Signatures of addresses hold for a week at most.
+const LONGEST_SHARE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn share_time(text: &str) -> Result<Duration, String> {
+    let time: Duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match time {
+        Duration::ZERO => Err(t!("cli.share_never").into_owned()),
+        time if time > LONGEST_SHARE => Err(t!("cli.share_too_long").into_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Of `delete`.
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct DeleteArgs {
+    #[arg(value_name = "NAME")]
+    pub wanted: String,
+    #[arg(long)]
+    pub everywhere: bool,
+    #[arg(long, value_name = "NAME")]
+    pub yes_delete: Option<String>,
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Of `prune`.
@@ -200,6 +268,8 @@ pub struct PruneArgs {
 pub struct GetArgs {
     #[arg(value_name = "NAME")]
     pub wanted: String,
+    #[arg(long, value_name = "DAYS", num_args = 0..=1, default_missing_value = "3", value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub thaw: Option<u32>,
 }
 
 /// Of `completions`.

@@ -5,15 +5,20 @@ use serde_json::json;
 
 use crate::app::doctor::{self, Verdict};
 use crate::cli::Context;
-use crate::cli::args::JsonArgs;
+use crate::cli::args::DoctorArgs;
 use crate::error::{Exit, Failure};
+use crate::operations;
 
 /// Runs the command.
 ///
 /// # Errors
 /// When its output cannot be written.
-pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
-    let checks = doctor::examine(&context.app("doctor")).await;
+pub async fn run(context: &Context, args: &DoctorArgs) -> Result<Exit, Failure> {
+    let app = context.app("doctor");
+    if args.s3 && context.settings.s3.is_empty() {
+        return Err(operations::Error::NoRemote.into());
+    }
+    let checks = if args.s3 { doctor::examine_s3(&app).await? } else { doctor::examine(&app).await };
     let count = |verdict: Verdict| checks.iter().filter(|c| c.verdict == verdict).count();
     let (ok, warnings, failures) = (count(Verdict::Ok), count(Verdict::Warning), count(Verdict::Failure));
     if args.json {
@@ -26,9 +31,9 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
                 Verdict::Warning => t!("doctor.verdict.warning"),
                 Verdict::Failure => t!("doctor.verdict.failure"),
             };
-            context.output.data(&format!("{verdict:<13} {:<11} {}", check.name, check.seen))?;
+            context.output.data(&format!("{verdict:<13} {:<13} {}", check.name, check.seen))?;
             if let Some(fix) = &check.fix {
-                context.output.data(&format!("{:<25} -> {fix}", ""))?;
+                context.output.data(&format!("{:<27} -> {fix}", ""))?;
             }
         }
         context.output.data(&t!("doctor.counts", ok = ok, warnings = warnings, failures = failures))?;

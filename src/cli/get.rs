@@ -6,7 +6,7 @@ use crate::cli::Context;
 use crate::cli::args::GetArgs;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::operations::fetch;
+use crate::operations::fetch::{self, Thaw};
 
 /// Runs the command.
 ///
@@ -16,6 +16,18 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     let app = context.app("get");
     let operations = app.context().await?;
     let found = fetch::find(&operations, &args.wanted).await?;
+    if let Some(days) = args.thaw {
+        let file = escape(&found.file);
+        match found.store.thaw(&found.file, days).await? {
+            // It can be fetched, and is.
+            Thaw::Readable => {}
+            state => {
+                let key = if state == Thaw::Asked { "fetch.thaw_asked" } else { "fetch.thaw_coming" };
+                context.output.message(&t!(key, file = file, place = found.store.place(), days = days));
+                return Ok(Exit::Done);
+            }
+        }
+    }
     let _lock = app.lock(&operations).await?;
     fetch::fetch(&operations, &found).await?;
     let directory = escape(&context.settings.backup_dir.display().to_string());

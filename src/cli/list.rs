@@ -74,7 +74,7 @@ impl Places {
         let mut there = Vec::new();
         for remote in &operations.remotes {
             let place = remote.store.place();
-            let asked = catalogue::load_remote(operations, &remote.store);
+            let asked = catalogue::load_remote(operations, remote);
             let answer = match tokio::time::timeout(STORE_PATIENCE, asked).await {
                 Ok(answer) => answer.map_err(|error| error.to_string()),
                 Err(_) => Err(t!("cmd.list.no_answer", seconds = STORE_PATIENCE.as_secs()).into_owned()),

@@ -20,6 +20,7 @@ pub mod args;
 pub mod backup;
 pub mod completions;
 pub mod config;
+pub mod delete;
 pub mod doctor;
 pub mod get;
 pub mod health;
@@ -31,6 +32,7 @@ pub mod output;
 pub mod prompt;
 pub mod prune;
 pub mod restore;
+pub mod share;
 pub mod status;
 pub mod supervise;
 pub mod sync;
@@ -133,6 +135,7 @@ fn keeps_a_log(command: &Command) -> bool {
             | Command::Prune(_)
             | Command::Sync(_)
             | Command::Get(_)
+            | Command::Delete(_)
             | Command::Supervise
     )
 }
@@ -160,6 +163,8 @@ async fn dispatch(command: &Command, context: &Context) -> Result<Exit, Failure>
         Command::Prune(args) => prune::run(context, args).await,
         Command::Sync(args) => sync::run(context, args).await,
         Command::Get(args) => get::run(context, args).await,
+        Command::Share(args) => share::run(context, args).await,
+        Command::Delete(args) => delete::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Config(args) => config::run(context, args),

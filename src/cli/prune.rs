@@ -10,7 +10,7 @@ use crate::cli::{Context, output};
 use crate::domain::retention::{Action, Decision, Plan};
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::operations::{self, prune, remote};
+use crate::operations::{self, Remote, prune, remote};
 
 /// Runs the command.
 ///
@@ -23,17 +23,17 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
         let plan = prune::plan(&operations).await?;
         let mut plans = Plans { here: plan, there: Vec::new() };
         for remote in &operations.remotes {
-            plans.there.push((remote.store.place(), remote::plan(&operations, remote).await?));
+            plans.add(&app, remote, remote::plan(&operations, remote).await);
         }
         show(context, args, &plans)?;
         if !args.json {
             context.output.message(&t!("cmd.prune.dry"));
         }
-        return Ok(Exit::Done);
+        return Ok(plans.exit());
     }
     let record = Record::new(&app, RunKind::Prune);
     let result = apply(&app, &operations, &record).await;
-    let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
+    let exit = result.as_ref().map_or_else(|failure| failure.exit, Plans::exit);
     record.end(&app, exit, None, result.as_ref().err());
     let plans = result?;
     // A server that is away keeps its databases; what lies in the store was pruned all the same.
@@ -47,13 +47,29 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     if !args.json {
         context.tell_memory();
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// What goes, place by place.
 struct Plans {
     here: Plan,
-    there: Vec<(String, Plan)>,
+    /// `None`: that place could not be asked, or not be cleared up.
+    there: Vec<(String, Option<Plan>)>,
+}
+
+impl Plans {
+    /// A place that fails keeps nobody from the others.
+    fn add(&mut self, app: &App, remote: &Remote, plan: Result<Plan, operations::Error>) {
+        let place = remote.store.place();
+        let plan = plan.inspect_err(|error| {
+            app.warn(error.to_string());
+        });
+        self.there.push((place, plan.ok()));
+    }
+
+    fn exit(&self) -> Exit {
+        if self.there.iter().all(|(_, plan)| plan.is_some()) { Exit::Done } else { Exit::Partial }
+    }
 }
 
 async fn apply(app: &App, operations: &operations::Context, record: &Record) -> Result<Plans, Failure> {
@@ -61,7 +77,7 @@ async fn apply(app: &App, operations: &operations::Context, record: &Record) -> 
     record.begin(app);
     let mut plans = Plans { here: prune::apply(operations).await?, there: Vec::new() };
     for remote in &operations.remotes {
-        plans.there.push((remote.store.place(), remote::apply(operations, remote).await?));
+        plans.add(app, remote, remote::apply(operations, remote).await);
     }
     Ok(plans)
 }
@@ -76,7 +92,7 @@ fn show(context: &Context, args: &PruneArgs, plans: &Plans) -> Result<(), Failur
     if args.json {
         let there = plans.there.iter();
         let there: Vec<_> =
-            there.map(|(place, plan)| json!({ "place": place, "decisions": decisions(plan) })).collect();
+            there.map(|(place, plan)| json!({ "place": place, "decisions": plan.as_ref().map(decisions) })).collect();
         return context.output.json(&json!({
             "format": 1,
             "dry_run": args.dry_run,
@@ -90,7 +106,8 @@ fn show(context: &Context, args: &PruneArgs, plans: &Plans) -> Result<(), Failur
     } else {
         table(context, &plans.here)?;
     }
-    for (place, plan) in plans.there.iter().filter(|(_, plan)| !plan.decisions.is_empty()) {
+    let there = plans.there.iter().filter_map(|(place, plan)| Some((place, plan.as_ref()?)));
+    for (place, plan) in there.filter(|(_, plan)| !plan.decisions.is_empty()) {
         context.output.data(&format!("{place}:"))?;
         table(context, plan)?;
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::app::{App, record};
 use crate::cli::Context;
-use crate::cli::args::JsonArgs;
+use crate::cli::args::SyncArgs;
 use crate::error::{Exit, Failure};
 use crate::operations;
 
@@ -13,13 +13,15 @@ use crate::operations;
 ///
 /// # Errors
 /// What ended it. A copy that failed is exit code 3.
-pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
+pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     if context.settings.s3.is_empty() {
         return Err(operations::Error::NoRemote.into());
     }
     let app = context.app("sync");
+    let healed = if args.heal { record::heal(&app).await? } else { Vec::new() };
     let synced = record::sync(&app).await?;
-    let exit = if synced.failed.is_empty() { Exit::Done } else { Exit::Partial };
+    let unhealed = healed.iter().any(|(_, place)| place.is_none());
+    let exit = if synced.failed.is_empty() && !unhealed { Exit::Done } else { Exit::Partial };
     if args.json {
         let copied = synced.copied.iter().map(|(file, place)| json!({ "file": file, "place": place }));
         let failed = synced.failed.iter();
@@ -30,6 +32,7 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
             "copied": copied.collect::<Vec<_>>(),
             "failed": failed.collect::<Vec<_>>(),
             "swept": synced.swept,
+            "healed": healed.iter().map(|(file, place)| json!({ "file": file, "from": place })).collect::<Vec<_>>(),
             "peak_rss_bytes": App::peak_memory(),
         }))?;
         return Ok(exit);

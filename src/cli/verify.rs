@@ -11,7 +11,7 @@ use crate::domain::catalogue::{Catalogue, Entry};
 use crate::domain::text::{bytes, escape};
 use crate::error::{Exit, Explain, Failure};
 use crate::operations::verify::{self, Verified};
-use crate::operations::{self, catalogue};
+use crate::operations::{self, catalogue, heal};
 
 /// Runs the command.
 ///
@@ -20,16 +20,22 @@ use crate::operations::{self, catalogue};
 pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     let app = context.app("verify");
     let operations = app.context().await?;
+    if args.remote {
+        return there(context, args, &app, &operations).await;
+    }
     let catalogue = catalogue::load(&operations).await?;
     let entries = chosen(&catalogue, args, &operations)?;
     let record = Record::new(&app, RunKind::Verify);
     record.begin(&app);
     let mut results = Vec::new();
     for entry in entries {
-        match verify::verify(&operations, entry).await {
+        let verified = match verify::verify(&operations, entry).await {
+            Ok(verified) if args.heal && verified.result.is_err() => healed(&app, &operations, entry, verified).await,
+            other => other.map_err(Failure::from),
+        };
+        match verified {
             Ok(verified) => results.push(verified),
-            Err(error) => {
-                let failure = Failure::from(error);
+            Err(failure) => {
                 record.end(&app, failure.exit, None, Some(&failure));
                 return Err(failure);
             }
@@ -41,6 +47,141 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
     record.end(&app, exit, None, None);
     show(context, args, &results, exit)?;
     Ok(exit)
+}
+
+/// Takes the good copy of a second place, and reads it again.
+async fn healed(
+    app: &App,
+    operations: &operations::Context,
+    entry: &Entry,
+    bad: Verified,
+) -> Result<Verified, Failure> {
+    let healed = async {
+        let _lock = app.lock(operations).await?;
+        // As it is known by now: set aside.
+        let here = catalogue::load(operations).await?;
+        match here.entries().iter().find(|now| now.file == entry.file) {
+            Some(now) => Ok::<_, Failure>(heal::heal(operations, now).await?),
+            None => Ok(None),
+        }
+    };
+    match healed.await {
+        Ok(Some(_)) => Ok(verify::verify(operations, entry).await?),
+        Ok(None) => {
+            app.warn(t!("heal.none", file = escape(&entry.file)));
+            Ok(bad)
+        }
+        Err(failure) if operations.cancel.is_cancelled() => Err(failure),
+        Err(failure) => {
+            app.warn(failure.message);
+            Ok(bad)
+        }
+    }
+}
+
+/// What was found in a second place.
+struct There {
+    place: String,
+    file: String,
+    bad: Option<operations::Error>,
+    healed: bool,
+}
+
+/// Reads the copies elsewhere.
+async fn there(
+    context: &Context,
+    args: &VerifyArgs,
+    app: &App,
+    operations: &operations::Context,
+) -> Result<Exit, Failure> {
+    if operations.remotes.is_empty() {
+        return Err(operations::Error::NoRemote.into());
+    }
+    let record = Record::new(app, RunKind::Verify);
+    record.begin(app);
+    let read = read_there(args, app, operations).await;
+    let exit = match &read {
+        Ok(read) => {
+            let bad = read.iter().filter(|one| !one.healed).filter_map(|one| one.bad.as_ref()).map(of_error);
+            bad.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done)
+        }
+        Err(failure) => failure.exit,
+    };
+    record.end(app, exit, None, read.as_ref().err());
+    show_there(context, args, &read?, exit)?;
+    Ok(exit)
+}
+
+async fn read_there(args: &VerifyArgs, app: &App, operations: &operations::Context) -> Result<Vec<There>, Failure> {
+    let (mut read, mut unfound) = (Vec::new(), None);
+    for remote in &operations.remotes {
+        let catalogue = catalogue::load_remote(operations, remote).await?.only_with_manifest();
+        let entries = match chosen(&catalogue, args, operations) {
+            Ok(entries) => entries,
+            // Another place may have it.
+            Err(failure) => {
+                unfound = Some(failure);
+                continue;
+            }
+        };
+        for entry in entries.into_iter().filter(|entry| entry.own) {
+            let Some(manifest) = &entry.manifest else { continue };
+            let (place, file) = (remote.store.place(), entry.file.clone());
+            let bad = match heal::check_there(operations, remote, manifest).await {
+                Ok(()) => None,
+                Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
+                Err(error) => Some(error),
+            };
+            let mut healed = false;
+            if args.heal && bad.is_some() {
+                match heal::heal_there(operations, remote, manifest).await {
+                    Ok(true) => healed = true,
+                    Ok(false) => app.warn(t!("heal.none_here", file = escape(&file))),
+                    Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
+                    Err(error) => app.warn(t!("heal.failed", file = escape(&file), cause = error)),
+                }
+            }
+            read.push(There { place, file, bad, healed });
+        }
+    }
+    match unfound {
+        Some(failure) if read.is_empty() => Err(failure),
+        _ => Ok(read),
+    }
+}
+
+fn show_there(context: &Context, args: &VerifyArgs, read: &[There], exit: Exit) -> Result<(), Failure> {
+    if args.json {
+        let list: Vec<_> = read
+            .iter()
+            .map(|one| {
+                let error = one.bad.as_ref().map(ToString::to_string);
+                json!({ "file": one.file, "place": one.place, "good": one.bad.is_none(), "error": error, "healed": one.healed })
+            })
+            .collect();
+        return context.output.json(&json!({
+            "format": 1,
+            "exit": exit as u8,
+            "remotes": list,
+            "peak_rss_bytes": App::peak_memory(),
+        }));
+    }
+    for one in read {
+        let file = escape(&one.file);
+        match &one.bad {
+            None => context.output.data(&t!("cmd.verify.equal_there", file = file, place = one.place))?,
+            Some(error) => {
+                context.output.data(&t!("cmd.verify.bad_there", file = file, place = one.place, error = error))?;
+                if let (false, Some(hint)) = (one.healed, error.hint()) {
+                    context.output.message(&t!("common.hint", text = hint));
+                }
+            }
+        }
+    }
+    let bad = read.iter().filter(|one| one.bad.is_some() && !one.healed).count();
+    context.output.message(&t!("cmd.verify.counts", good = read.len() - bad, bad = bad));
+    context.tell_memory();
+    Ok(())
 }
 
 /// A file that is not what it was is a failed proof, however the damage shows.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::{self, Claim};
 use crate::domain::manifest::Measure;
 use crate::domain::run::RunId;
 
@@ -44,6 +45,9 @@ pub enum Work {
         /// The second place in which; `None`: here.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         place: Option<String>,
+        /// Whether a person asked for it: then it is finished, also what had not begun.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
     },
     /// Replaces a database.
     Restore {
@@ -96,6 +100,12 @@ pub trait Intents: Send + Sync {
     /// # Errors
     /// When the directory cannot be read or a file not be removed.
     fn sweep(&self) -> io::Result<Vec<String>>;
+
+    /// Makes `what`, a plain name, this process's until the claim is dropped; `None`: another has it. Needs no lock.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    fn claim(&self, what: &str) -> io::Result<Option<Claim>>;
 }
 
 /// What [`Intents::pending`] finds.
@@ -193,9 +203,17 @@ impl Intents for IntentFiles {
             if name.strip_suffix(".tmp").is_some_and(RunId::is_one) {
                 fs::remove_file(self.dir.join(&name))?;
                 swept.push(name);
+            } else if let Some(what) = name.strip_prefix(claim::PREFIX) {
+                // One that a dead process left goes when it is dropped; a live one's stays.
+                drop(self.claim(what)?);
             }
         }
         Ok(swept)
+    }
+
+    fn claim(&self, what: &str) -> io::Result<Option<Claim>> {
+        self.make_dir()?;
+        Claim::take(&self.dir, what, |file| give_to_owner_of(&self.dir, file))
     }
 }
 

@@ -19,10 +19,12 @@ use crate::domain::catalogue::Verification;
 use crate::domain::run::RunId;
 use crate::error::Explain;
 
+mod claim;
 pub mod intent;
 mod none;
 mod sqlite;
 
+pub use claim::Claim;
 pub use none::NoJournal;
 pub use sqlite::{FILE, Opened, SqliteJournal};
 
@@ -98,6 +100,7 @@ pub enum RunKind {
     Verify,
     Prune,
     Sync,
+    Delete,
     Drill,
 }
 
@@ -142,6 +145,7 @@ stored_as!(RunKind {
     Verify => "verify",
     Prune => "prune",
     Sync => "sync",
+    Delete => "delete",
     Drill => "drill",
 });
 

@@ -37,7 +37,6 @@ const ROLES_PATIENCE: Duration = Duration::from_secs(120);
 pub use super::upload::Copied;
 
 /// A committed backup.
-#[derive(Debug, Clone)]
 pub struct Made {
     /// Its manifest.
     pub manifest: Arc<Manifest>,
@@ -45,8 +44,24 @@ pub struct Made {
     pub pruned: Option<Plan>,
     /// How long its stages took.
     pub timings: Timings,
-    /// What became of its copies, in the order of the places.
+    /// What became of its copies, in the order of the places: known once [`Made::copy`] has ended.
     pub copies: Vec<Copied>,
+    leaving: Option<Copies>,
+}
+
+impl Made {
+    /// Whether copies of it are on their way.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.as_ref().is_some_and(Copies::is_any)
+    }
+
+    /// Completes its copies. They may take hours, and need no lock: a restore that is urgent does not wait for them.
+    pub async fn copy(&mut self, context: &Context) {
+        if let Some(leaving) = self.leaving.take() {
+            self.copies = leaving.finish(context, &self.manifest).await;
+        }
+    }
 }
 
 /// What a backup starts from: everything that is asked before the first byte.
@@ -62,7 +77,7 @@ struct Start {
     published: AtomicBool,
 }
 
-/// Makes a backup of `database` and, for [`Kind::Backup`], applies retention.
+/// Makes a backup of `database` and, for [`Kind::Backup`], applies retention. Its copies elsewhere are on their way then: see [`Made::copy`].
 ///
 /// # Errors
 /// [`Error`]; no backup of this run exists then.
@@ -81,7 +96,7 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
             }
         }
     }
-    let (manifest, timings, copies) = result?;
+    let (manifest, timings, leaving) = result?;
     let manifest = Arc::new(manifest);
     let pruned = match kind {
         // The backup is committed: a rotation that fails is said, and tried again after the next one.
@@ -94,7 +109,7 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
         },
         Kind::Safety | Kind::Final => None,
     };
-    Ok(Made { manifest, pruned, timings, copies })
+    Ok(Made { manifest, pruned, timings, copies: Vec::new(), leaving: Some(leaving) })
 }
 
 async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start, Error> {
@@ -152,7 +167,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// push the good ones out of the rotation there.
 async fn newest_elsewhere(context: &Context, database: &str) -> Option<Arc<Manifest>> {
     for remote in &context.remotes {
-        let asked = catalogue::load_remote(context, &remote.store);
+        let asked = catalogue::load_remote(context, remote);
         if let Ok(Ok(there)) = tokio::time::timeout(PATIENCE, asked).await
             && let Some(last) = newest(&there, database)
         {
@@ -193,14 +208,11 @@ fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Resu
 }
 
 /// Steps 2 to 9: from the first byte to the manifest.
-async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings, Vec<Copied>), Error> {
+async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings, Copies), Error> {
     let (draft, dumped, roles, copies) = dump(context, start).await?;
     let timings = dumped.timings.clone();
     match publish(context, start, draft, dumped, roles).await {
-        Ok(manifest) => {
-            let copies = copies.finish(context, &manifest).await;
-            Ok((manifest, timings, copies))
-        }
+        Ok(manifest) => Ok((manifest, timings, copies)),
         Err(error) => {
             copies.abort().await;
             Err(error)

@@ -1,11 +1,11 @@
 //! Reading the catalogue: the store's listing, the manifests in it, and the journal's verifications.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
-use super::{Context, Error};
+use super::{Context, Error, Remote};
 use crate::domain::catalogue::{Catalogue, Input, Object, manifests_of};
 use crate::domain::manifest::{self, Manifest};
 use crate::domain::name;
@@ -16,6 +16,26 @@ pub(super) const MANIFEST_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Manifests of a second place that are read at once.
 const AT_ONCE: usize = 8;
+
+/// Manifests that were read in a second place, by name and entity tag: a run asks for them more than once.
+#[derive(Default)]
+pub struct Known {
+    read: Mutex<BTreeMap<(String, String), Manifest>>,
+}
+
+impl Known {
+    fn get(&self, object: &store::Object) -> Option<Manifest> {
+        let key = (object.name.clone(), object.etag.clone()?);
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    fn keep(&self, object: &store::Object, manifest: &Manifest) {
+        if let Some(tag) = &object.etag {
+            let key = (object.name.clone(), tag.clone());
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, manifest.clone());
+        }
+    }
+}
 
 /// What there is.
 ///
@@ -49,29 +69,19 @@ fn object(o: &store::Object) -> Object {
 ///
 /// # Errors
 /// When the store cannot be listed.
-pub async fn load_remote(context: &Context, store: &Arc<dyn Store>) -> Result<Catalogue, Error> {
-    let listing = store.list().await?;
-    let names = listing.objects.iter().map(|o| o.name.as_str());
-    let mut wanted: Vec<String> = manifests_of(names).map(str::to_owned).collect();
-    let (mut manifests, mut reading) = (Vec::new(), JoinSet::new());
-    loop {
-        while reading.len() < AT_ONCE
-            && let Some(file) = wanted.pop()
-        {
-            let store = Arc::clone(store);
-            reading.spawn(async move {
-                let parsed = match store.read(&file, MANIFEST_LIMIT).await {
-                    Ok(bytes) => Manifest::parse(&bytes),
-                    Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
-                };
-                (file, parsed)
-            });
-        }
-        match reading.join_next().await {
-            Some(read) => manifests.push(read?),
-            None => break,
-        }
-    }
+pub async fn load_remote(context: &Context, remote: &Remote) -> Result<Catalogue, Error> {
+    Ok(look(context, remote).await?.1)
+}
+
+/// As [`load_remote`], and the names of all that lies there.
+pub(super) async fn look(context: &Context, remote: &Remote) -> Result<(BTreeSet<String>, Catalogue), Error> {
+    let listing = remote.store.list().await?;
+    let catalogue = of_listing(context, remote, &listing).await?;
+    Ok((listing.objects.into_iter().map(|object| object.name).collect(), catalogue))
+}
+
+async fn of_listing(context: &Context, remote: &Remote, listing: &Listing) -> Result<Catalogue, Error> {
+    let manifests = remote_manifests(remote, listing).await?;
     let committed: BTreeMap<&str, &store::Object> = listing.objects.iter().map(|o| (o.name.as_str(), o)).collect();
     let objects = listing.objects.iter().map(|o| {
         let manifest = manifests.iter().find(|(file, _)| *file == name::manifest_name(&o.name));
@@ -94,6 +104,34 @@ pub async fn load_remote(context: &Context, store: &Arc<dyn Store>) -> Result<Ca
     }))
 }
 
+async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Parsed>, Error> {
+    let is_manifest = |object: &&store::Object| manifests_of([object.name.as_str()]).next().is_some();
+    let mut wanted: Vec<store::Object> = listing.objects.iter().filter(is_manifest).cloned().collect();
+    let (mut manifests, mut reading) = (Vec::new(), JoinSet::new());
+    loop {
+        while reading.len() < AT_ONCE
+            && let Some(object) = wanted.pop()
+        {
+            if let Some(known) = remote.known.get(&object) {
+                manifests.push((object.name, Ok(known)));
+                continue;
+            }
+            let (store, known) = (Arc::clone(&remote.store), Arc::clone(&remote.known));
+            reading.spawn(async move {
+                let parsed = read_manifest(store.as_ref(), &object.name).await;
+                if let Ok(manifest) = &parsed {
+                    known.keep(&object, manifest);
+                }
+                (object.name, parsed)
+            });
+        }
+        match reading.join_next().await {
+            Some(read) => manifests.push(read?),
+            None => return Ok(manifests),
+        }
+    }
+}
+
 /// Every name in the store.
 ///
 /// # Errors
@@ -102,15 +140,21 @@ pub(super) async fn names(context: &Context) -> Result<BTreeSet<String>, Error> 
     Ok(context.store.list().await?.objects.into_iter().map(|o| o.name).collect())
 }
 
-async fn manifests(context: &Context, listing: &Listing) -> Vec<(String, Result<Manifest, manifest::Error>)> {
+/// The name of a manifest, and what is in it.
+type Parsed = (String, Result<Manifest, manifest::Error>);
+
+async fn manifests(context: &Context, listing: &Listing) -> Vec<Parsed> {
     let mut manifests = Vec::new();
     let files: Vec<&str> = manifests_of(listing.objects.iter().map(|o| o.name.as_str())).collect();
     for file in files {
-        let parsed = match context.store.read(file, MANIFEST_LIMIT).await {
-            Ok(bytes) => Manifest::parse(&bytes),
-            Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
-        };
-        manifests.push((file.to_owned(), parsed));
+        manifests.push((file.to_owned(), read_manifest(context.store.as_ref(), file).await));
     }
     manifests
+}
+
+async fn read_manifest<S: Store + ?Sized>(store: &S, file: &str) -> Result<Manifest, manifest::Error> {
+    match store.read(file, MANIFEST_LIMIT).await {
+        Ok(bytes) => Manifest::parse(&bytes),
+        Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
+    }
 }

@@ -61,6 +61,26 @@ pub enum Error {
         /// Which measure.
         what: String,
     },
+    /// It is another installation's.
+    #[error("{}", t!("operations.of_another", file = escape(file)))]
+    OfAnother {
+        /// Data file.
+        file: String,
+    },
+    /// Another process works on it.
+    #[error("{}", t!("operations.in_use", file = escape(file)))]
+    InUse {
+        /// Data file.
+        file: String,
+    },
+    /// What was to be erased is still there.
+    #[error("{}", t!("operations.stays", file = escape(file), place = place))]
+    Stays {
+        /// Objects.
+        file: String,
+        /// Where.
+        place: String,
+    },
     /// There is no second place.
     #[error("{}", t!("operations.no_remote"))]
     NoRemote,
@@ -170,6 +190,9 @@ impl Explain for Error {
             Self::NoSpace { .. } => "operations.no_space_hint",
             Self::Unequal { .. } => "operations.unequal_hint",
             Self::NoRemote => "operations.no_remote_hint",
+            Self::OfAnother { .. } => "operations.of_another_hint",
+            Self::InUse { .. } => "operations.in_use_hint",
+            Self::Stays { .. } => "operations.stays_hint",
             Self::NoBackups { .. } => "operations.no_backups_hint",
             Self::OnlyUnproven { .. } => "operations.only_unproven_hint",
             Self::SetAside { .. } => "operations.set_aside_hint",
@@ -194,8 +217,14 @@ impl Explain for Error {
             Self::Retention(error) => error.exit(),
             Self::Catalogue(error) => error.exit(),
             Self::Unequal { .. } | Self::Differs { .. } => Exit::ProofFailed,
-            Self::NoRemote | Self::OnlyUnproven { .. } | Self::Exists { .. } | Self::Foreign { .. } => Exit::Usage,
+            Self::InUse { .. } => Exit::Locked,
+            Self::OfAnother { .. }
+            | Self::NoRemote
+            | Self::OnlyUnproven { .. }
+            | Self::Exists { .. }
+            | Self::Foreign { .. } => Exit::Usage,
             Self::Cancelled
+            | Self::Stays { .. }
             | Self::Intent { .. }
             | Self::Internal { .. }
             | Self::NoSpace { .. }

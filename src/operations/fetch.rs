@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use rust_i18n::t;
 
-use super::{Context, Error, catalogue};
-use crate::domain::catalogue::{Entry, State};
+use super::failpoint::hit;
+use super::{Context, Error, catalogue, upload};
+use crate::domain::catalogue::{Entry, Reason, State, Verification};
 use crate::domain::manifest::{Manifest, Measure};
 use crate::domain::name::{self, Kind};
 use crate::domain::text::escape;
 use crate::dump::{self, Meter};
-use crate::store::{self, Store};
+use crate::journal::intent::Work;
+use crate::store::{self, Draft, Elsewhere};
+
+pub use crate::store::Thaw;
 
 /// How long a place may take to say what it has, where a restore waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Found {
     /// The place.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Elsewhere>,
     /// Data file.
     pub file: String,
     /// Its manifest, where it has one.
@@ -36,7 +40,7 @@ pub struct Found {
 pub async fn find(context: &Context, wanted: &str) -> Result<Found, Error> {
     let mut failed = None;
     for remote in &context.remotes {
-        let there = match catalogue::load_remote(context, &remote.store).await {
+        let there = match catalogue::load_remote(context, remote).await {
             Ok(there) => there,
             Err(error) => {
                 // That it is in none is not known then.
@@ -46,7 +50,7 @@ pub async fn find(context: &Context, wanted: &str) -> Result<Found, Error> {
         };
         match there.find(wanted) {
             Ok(entry) => {
-                let (store, file) = (Arc::clone(&remote.store), entry.file.clone());
+                let (store, file) = (remote.store.clone(), entry.file.clone());
                 return Ok(Found { store, file, manifest: entry.manifest.clone() });
             }
             Err(error) if failed.is_none() => failed = Some(error.into()),
@@ -64,11 +68,15 @@ pub async fn find(context: &Context, wanted: &str) -> Result<Found, Error> {
 pub async fn newer(context: &Context) -> Result<Option<Found>, Error> {
     let here = catalogue::load(context).await?;
     let mut newest = here.latest_verified().map(|entry| entry.date);
-    // What is here and damaged cannot be fetched under its name.
-    let taken = |file: &str| here.entries().iter().any(|entry| entry.file == file);
+    // A damaged copy of it is replaced; what else has its name stays.
+    let taken = |wanted: &Entry| {
+        let same = here.entries().iter().find(|entry| entry.file == wanted.file);
+        let id = |entry: &Entry| entry.manifest.as_ref().map(|manifest| manifest.id.clone());
+        same.is_some_and(|same| same.manifest.is_some() && id(same) != id(wanted))
+    };
     let mut found = None;
     for remote in &context.remotes {
-        let there = match tokio::time::timeout(PATIENCE, catalogue::load_remote(context, &remote.store)).await {
+        let there = match tokio::time::timeout(PATIENCE, catalogue::load_remote(context, remote)).await {
             Ok(Ok(there)) => there,
             Err(_) => {
                 let cause = t!("backup.roles_silent", seconds = PATIENCE.as_secs());
@@ -83,13 +91,13 @@ pub async fn newer(context: &Context) -> Result<Option<Found>, Error> {
         // It is hashed when it comes: what is committed there will do.
         let usable = |e: &&Entry| {
             let state = matches!(e.state, State::Verified { .. } | State::Committed);
-            e.own && e.kind == Some(Kind::Backup) && state && !taken(&e.file)
+            e.own && e.kind == Some(Kind::Backup) && state && !taken(e)
         };
         if let Some(entry) = there.entries().iter().find(usable)
             && newest.is_none_or(|newest| entry.date > newest)
         {
             newest = Some(entry.date);
-            let (store, file) = (Arc::clone(&remote.store), entry.file.clone());
+            let (store, file) = (remote.store.clone(), entry.file.clone());
             found = Some(Found { store, file, manifest: entry.manifest.clone() });
         }
     }
@@ -99,19 +107,74 @@ pub async fn newer(context: &Context) -> Result<Option<Found>, Error> {
     Ok(found)
 }
 
-/// Fetches it, unless the local store has it already; what lies there then is equal to its manifest, where it has one.
+/// What lies here under the name of what is fetched.
+enum Here {
+    /// Nothing.
+    Nothing,
+    /// The same backup, and it may be used.
+    Whole,
+    /// The same backup's data, without its manifest.
+    Data,
+    /// The same backup, damaged or in part.
+    Damaged,
+}
+
+/// Fetches it, unless the local store has it already; what lies there then is equal to its manifest, where it has one. A damaged copy of the same
+/// backup is replaced in one step. Called with the lock held.
 ///
 /// # Errors
-/// [`Error`]; nothing of it lies there then.
+/// [`Error`]; what lay there before lies there then.
 pub async fn fetch(context: &Context, found: &Found) -> Result<(), Error> {
-    let names = catalogue::names(context).await?;
     let file = &found.file;
-    let manifest_name = name::manifest_name(file);
-    if names.contains(file) && (found.manifest.is_none() || names.contains(&manifest_name)) {
+    let here = look(context, found).await?;
+    if matches!(here, Here::Whole) {
         context.note(t!("fetch.here", file = escape(file)));
         return Ok(());
     }
-    let head = found.store.head(file).await?;
+    // No rotation there takes it away meanwhile.
+    let _claim = context.claim(file).ok().flatten();
+    let run = context.new_run();
+    if !matches!(here, Here::Data) {
+        let (draft, measured) = download(context, found, matches!(here, Here::Damaged)).await?;
+        if !matches!(here, Here::Damaged) && found.manifest.is_some() {
+            // Data that has no manifest would pass for a file of the old scripts.
+            let work = Work::Backup { file: file.clone(), stored: Some(measured) };
+            let put = context.intents.put(&context.intent(&run, work));
+            put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+        }
+        hit("fetch.1").await;
+        tokio::task::spawn_blocking(move || draft.publish()).await??;
+    }
+    hit("fetch.2").await;
+    if let Some(manifest) = &found.manifest {
+        commit(context, found, manifest).await?;
+    }
+    hit("fetch.3").await;
+    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })
+}
+
+async fn look(context: &Context, found: &Found) -> Result<Here, Error> {
+    let file = &found.file;
+    let here = catalogue::load(context).await?;
+    let Some(entry) = here.entries().iter().find(|entry| entry.file == *file) else { return Ok(Here::Nothing) };
+    let taken = || Err(store::Error::Exists { name: escape(file), place: context.store.place() }.into());
+    let Some(manifest) = &found.manifest else { return Ok(Here::Whole) };
+    match (&entry.state, &entry.manifest) {
+        (State::Unproven, _) => match upload::measure(context, file).await? == manifest.stored {
+            true => Ok(Here::Data),
+            false => taken(),
+        },
+        (_, Some(own)) if own.id != manifest.id => taken(),
+        (State::Verified { .. } | State::Committed, _) => Ok(Here::Whole),
+        (State::SetAside(Reason::FromTheFuture(_) | Reason::ManifestOfAnother(_)), _) => taken(),
+        (State::SetAside(_), _) => Ok(Here::Damaged),
+    }
+}
+
+/// Its bytes in a draft, equal to its manifest.
+async fn download(context: &Context, found: &Found, over: bool) -> Result<(Box<dyn Draft>, Measure), Error> {
+    let file = &found.file;
+    let head = context.or_cancelled(found.store.head(file)).await?;
     if let Some(class) = head.frozen {
         return Err(store::Error::Frozen { name: escape(file), place: found.store.place(), class }.into());
     }
@@ -122,8 +185,8 @@ pub async fn fetch(context: &Context, found: &Found) -> Result<(), Error> {
     }
     context.stage("fetch", Some(head.bytes));
     context.note(t!("fetch.begun", file = escape(file), place = found.store.place()));
-    let reader = found.store.open(file).await?;
-    let mut draft = context.store.draft(file).await?;
+    let reader = context.or_cancelled(found.store.open(file)).await?;
+    let mut draft = if over { context.store.draft_over(file).await? } else { context.store.draft(file).await? };
     let cancel = context.cancel.clone();
     let copied = tokio::task::spawn_blocking(move || {
         let mut reader = reader;
@@ -150,24 +213,47 @@ pub async fn fetch(context: &Context, found: &Found) -> Result<(), Error> {
     let Some((draft, measured)) = copied? else { return Err(Error::Cancelled) };
     let expected = found.manifest.as_ref().map(|m| m.stored.clone());
     same(file, &measured, expected.as_ref())?;
-    tokio::task::spawn_blocking(move || draft.publish()).await??;
-    let Some(manifest) = &found.manifest else { return Ok(()) };
-    if let Some(roles) = &manifest.roles_file
-        && !names.contains(&roles.file)
-    {
-        let bytes = found.store.read(&roles.file, super::backup::ROLES_LIMIT as u64).await?;
-        same(&roles.file, &dump::measure(&bytes), Some(&roles.stored))?;
-        context.store.put(&roles.file, &bytes).await?;
-    }
-    if !names.contains(&manifest_name) {
-        // It was read whole just now, and nobody shall take it for changed because it is newer than its manifest.
-        let verified = Manifest { verified_at: context.clock.now(), ..Manifest::clone(manifest) };
-        context.store.put(&manifest_name, &verified.to_bytes()).await?;
-    }
-    Ok(())
+    Ok((draft, measured))
 }
 
-fn same(file: &str, found: &Measure, expected: Option<&Measure>) -> Result<(), Error> {
+/// Puts what belongs to data that lies here by now: the companion, and the manifest, unless they lie here as they should.
+async fn commit(context: &Context, found: &Found, manifest: &Manifest) -> Result<(), Error> {
+    if let Some(roles) = &manifest.roles_file {
+        let here = context.store.read(&roles.file, super::backup::ROLES_LIMIT as u64).await;
+        if !here.is_ok_and(|bytes| dump::measure(&bytes) == roles.stored) {
+            let bytes = found.store.read(&roles.file, super::backup::ROLES_LIMIT as u64).await?;
+            same(&roles.file, &dump::measure(&bytes), Some(&roles.stored))?;
+            put_over(context, &roles.file, bytes).await?;
+        }
+    }
+    let now = context.clock.now();
+    let manifest_name = name::manifest_name(&manifest.file);
+    let here = context.store.read(&manifest_name, catalogue::MANIFEST_LIMIT).await;
+    if here.is_ok_and(|bytes| Manifest::parse(&bytes).is_ok()) {
+        let detail = String::new();
+        let (file, stored_sha256) = (manifest.file.clone(), manifest.stored.sha256.clone());
+        let verification = Verification { file, at: now, ok: true, stored_sha256, detail };
+        if let Err(error) = context.journal.verified(&verification) {
+            context.warn(error.to_string());
+        }
+        return Ok(());
+    }
+    // It was read whole just now, and nobody shall take it for changed because it is newer than its manifest.
+    let verified = Manifest { verified_at: now, ..Manifest::clone(manifest) };
+    put_over(context, &manifest_name, verified.to_bytes()).await
+}
+
+async fn put_over(context: &Context, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+    let mut draft = context.store.draft_over(name).await?;
+    let written = tokio::task::spawn_blocking(move || draft.write_all(&bytes).map(|()| draft)).await?;
+    let draft = written.map_err(|error| match store::Error::recover(error) {
+        Ok(error) => Error::from(error),
+        Err(source) => crate::dump::Error::Read { source }.into(),
+    })?;
+    Ok(tokio::task::spawn_blocking(move || draft.publish()).await??)
+}
+
+pub(super) fn same(file: &str, found: &Measure, expected: Option<&Measure>) -> Result<(), Error> {
     match expected {
         Some(expected) if expected != found => {
             let what = t!("operations.what.stored", found = found.sha256, expected = expected.sha256).into_owned();

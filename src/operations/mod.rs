@@ -13,16 +13,18 @@ use crate::domain::compression::Compression;
 use crate::domain::event::{Event, Observer};
 use crate::domain::retention;
 use crate::domain::run::RunId;
-use crate::journal::Journal;
 use crate::journal::intent::{self, Intent, Intents, Work};
-use crate::store::{Store, Workshop};
+use crate::journal::{Claim, Journal};
+use crate::store::{Elsewhere, Workshop};
 
 pub mod backup;
 pub mod catalogue;
+pub mod erase;
 mod error;
 pub mod failpoint;
 pub mod fetch;
 mod flow;
+pub mod heal;
 pub mod prune;
 pub mod recover;
 pub mod remote;
@@ -62,10 +64,15 @@ pub struct Context {
 #[derive(Clone)]
 pub struct Remote {
     /// The place.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Elsewhere>,
     /// How long backups are kept there.
     pub retention: retention::Policy,
+    /// Manifests that were read there in this run.
+    pub known: Arc<catalogue::Known>,
 }
+
+/// Another process works on it.
+struct Taken;
 
 /// Facts of this process.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +111,19 @@ impl Context {
 
     fn intent(&self, run: &RunId, work: Work) -> Intent {
         Intent { format: intent::FORMAT, run: run.clone(), installation: self.rules.installation.clone(), work }
+    }
+
+    /// Makes the transfers of `file` this run's until the claim is dropped. Where that cannot be written down (a full disk) it is
+    /// worked on all the same: a second copy is then worth more than ever.
+    fn claim(&self, file: &str) -> Result<Option<Claim>, Taken> {
+        match self.intents.claim(file) {
+            Ok(Some(claim)) => Ok(Some(claim)),
+            Ok(None) => Err(Taken),
+            Err(error) => {
+                tracing::debug!(file, %error, "claim");
+                Ok(None)
+            }
+        }
     }
 
     fn stage(&self, key: &'static str, total: Option<u64>) {

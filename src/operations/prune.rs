@@ -19,7 +19,14 @@ use crate::journal::intent::Work;
 /// When the store cannot be listed.
 pub async fn plan(context: &Context) -> Result<Plan, Error> {
     let catalogue = catalogue::load(context).await?;
-    let pins = Pins { unsent: unsent(context, &catalogue).await?, ..Pins::default() };
+    let unsent = unsent(context, &catalogue).await?;
+    let mut in_use = BTreeSet::new();
+    for entry in catalogue.entries().iter().filter(|entry| entry.own) {
+        if context.store.is_pinned(&entry.file).await.unwrap_or(false) {
+            in_use.insert(entry.file.clone());
+        }
+    }
+    let pins = Pins { unsent, in_use };
     Ok(retention::plan(&context.rules.retention, &catalogue, &pins, context.clock.now())?)
 }
 
@@ -30,7 +37,7 @@ const FLOOR: u64 = 10;
 async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<String>, Error> {
     let (mut unsent, mut sent) = (BTreeSet::new(), BTreeSet::new());
     for remote in &context.remotes {
-        let there = match catalogue::load_remote(context, &remote.store).await {
+        let there = match catalogue::load_remote(context, remote).await {
             Ok(there) => there.only_with_manifest(),
             Err(error) => {
                 context.warn(error.to_string());
@@ -64,7 +71,7 @@ async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<Str
 pub async fn apply(context: &Context) -> Result<Plan, Error> {
     let plan = plan(context).await?;
     let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
-    delete(context, &files).await?;
+    delete(context, &files, false).await?;
     context.note(t!(
         "prune.done",
         rule = rule(context),
@@ -82,12 +89,12 @@ fn rule(context: &Context) -> String {
     days.into_iter().chain(keep).collect::<Vec<_>>().join(" + ")
 }
 
-async fn delete(context: &Context, files: &[String]) -> Result<(), Error> {
+pub(super) async fn delete(context: &Context, files: &[String], asked: bool) -> Result<(), Error> {
     if files.is_empty() {
         return Ok(());
     }
     let run = context.new_run();
-    let intent = context.intent(&run, Work::Delete { files: files.to_vec(), place: None });
+    let intent = context.intent(&run, Work::Delete { files: files.to_vec(), place: None, asked });
     context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
     hit("prune.1").await;
     let (mut told, mut half) = (Ok(()), false);
@@ -118,10 +125,10 @@ fn is_half_deleted(names: &BTreeSet<String>, file: &str) -> bool {
 
 /// Finishes what an interrupted rotation left half deleted; says whether nothing of it is left. What it had not begun with stays: since
 /// then it may have become the last good one, and the next rotation decides anew.
-pub(super) async fn finish(context: &Context, files: &[String]) -> Result<bool, Error> {
+pub(super) async fn finish(context: &Context, files: &[String], asked: bool) -> Result<bool, Error> {
     let names = catalogue::names(context).await?;
     let mut whole = true;
-    for file in files.iter().filter(|file| is_half_deleted(&names, file)) {
+    for file in files.iter().filter(|file| asked || is_half_deleted(&names, file)) {
         if let Err(error) = delete_one(context, file).await {
             context.warn(t!("prune.stays", file = escape(file), cause = error));
             whole = false;

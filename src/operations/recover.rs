@@ -6,7 +6,7 @@ use std::time::Duration;
 use rust_i18n::t;
 
 use super::restore::resume;
-use super::{Context, Error, backup, prune, remote};
+use super::{Context, Error, backup, erase, prune, remote};
 use crate::domain::text::escape;
 use crate::dump;
 use crate::journal::intent::{Intent, Work};
@@ -84,9 +84,10 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
             }
             Ok(whole)
         }
-        Work::Delete { files, place: None } => prune::finish(context, files).await,
-        Work::Delete { files, place: Some(place) } => {
+        Work::Delete { files, place: None, asked } => prune::finish(context, files, *asked).await,
+        Work::Delete { files, place: Some(place), asked } => {
             match context.remotes.iter().find(|r| r.store.place() == *place) {
+                Some(remote) if *asked => Ok(told(context, erase::finish(remote, files).await)),
                 Some(remote) => Ok(told(context, remote::finish(remote, files).await)),
                 // Whoever took it out of the settings keeps what lies there.
                 None => Ok(true),

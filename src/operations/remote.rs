@@ -16,7 +16,7 @@ use crate::store;
 /// # Errors
 /// When it cannot be listed.
 pub async fn plan(context: &Context, remote: &Remote) -> Result<Plan, Error> {
-    let there = catalogue::load_remote(context, &remote.store).await?;
+    let there = catalogue::load_remote(context, remote).await?;
     Ok(retention::plan(&remote.retention, &there.only_with_manifest(), &Pins::default(), context.clock.now())?)
 }
 
@@ -53,7 +53,7 @@ pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
     let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
     let run = context.new_run();
     if !files.is_empty() {
-        let work = Work::Delete { files: files.clone(), place: Some(place.clone()) };
+        let work = Work::Delete { files: files.clone(), place: Some(place.clone()), asked: false };
         let put = context.intents.put(&context.intent(&run, work));
         put.map_err(|error| Error::Intent { cause: error.to_string() })?;
     }
@@ -62,6 +62,8 @@ pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
         if context.check_cancelled().is_err() {
             break;
         }
+        // Somebody fetches it, or sends it anew, at this moment: the next rotation decides.
+        let Ok(_claim) = context.claim(file) else { continue };
         match delete_one(remote, file).await {
             Ok(()) => removed += 1,
             Err(Error::Store(store::Error::Refused { .. })) => {

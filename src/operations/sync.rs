@@ -2,10 +2,12 @@
 //! it leaves. Downloads nothing.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rust_i18n::t;
 
+use super::failpoint::hit;
 use super::upload::{self, Copied};
 use super::{Context, Error, Remote, catalogue};
 use crate::domain::catalogue::{Catalogue, Entry, State};
@@ -14,7 +16,6 @@ use crate::domain::name;
 use crate::domain::retention::{self, Action, Pins};
 use crate::domain::run::RunId;
 use crate::domain::text::escape;
-use crate::dump;
 use crate::error::Explain as _;
 use crate::store::{self, Growing};
 
@@ -29,17 +30,20 @@ pub struct Synced {
     pub swept: usize,
 }
 
-/// Copies what is missing.
+/// Copies what is missing. Needs no lock: what another process sends is left to it, and a restore never waits for this.
 ///
 /// # Errors
 /// When the local store cannot be listed. A place that fails is in the report.
-pub async fn sync(context: &Context) -> Result<Synced, Error> {
+pub async fn sync(context: &Context, patience: Duration) -> Result<Synced, Error> {
     let mut synced = Synced::default();
     let here = catalogue::load(context).await?;
     for remote in &context.remotes {
         let place = remote.store.place();
-        let there = match look(context, remote).await {
+        let looked = tokio::time::timeout(patience, context.or_cancelled(look(context, remote))).await;
+        let silent = || store::Error::Silent { action: store::Action::List, place: place.clone() };
+        let there = match looked.unwrap_or_else(|_| Err(silent().into())) {
             Ok(there) => there,
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => {
                 context.warn(error.to_string());
                 if let Some(hint) = error.hint() {
@@ -50,16 +54,18 @@ pub async fn sync(context: &Context) -> Result<Synced, Error> {
                 continue;
             }
         };
-        let own: BTreeSet<String> = here.entries().iter().filter(|e| e.own).map(|e| e.file.clone()).collect();
-        // What an upload that died left is ours if the file is: nobody else has that name.
-        match remote.store.sweep_drafts(&|name| own.contains(name)).await {
-            Ok(swept) => synced.swept += swept.len(),
-            Err(error) => context.warn(error.to_string()),
-        }
+        synced.swept += sweep(context, remote, &here).await;
         let wanted = wanted(context, remote, &here, &there.catalogue)?;
         for entry in here.entries().iter().rev().filter(|entry| wanted.contains(&entry.file)) {
             let Some(manifest) = missing(entry, &there.catalogue) else { continue };
             context.check_cancelled()?;
+            // Another process sends it at this moment.
+            let Ok(_claim) = context.claim(&entry.file) else { continue };
+            let pin = context.store.pin(&entry.file).await;
+            if matches!(pin, Err(store::Error::Missing { .. })) {
+                // A rotation was faster.
+                continue;
+            }
             match copy(context, remote, manifest, &there).await {
                 Ok(()) => {
                     context.note(t!("sync.copied", file = escape(&entry.file), place = place));
@@ -85,16 +91,34 @@ pub async fn sync(context: &Context) -> Result<Synced, Error> {
     Ok(synced)
 }
 
+/// Removes what uploads that died left. It is ours if the file is, and nobody sends it now: nobody else has that name.
+async fn sweep(context: &Context, remote: &Remote, here: &Catalogue) -> usize {
+    let own: BTreeSet<&str> = here.entries().iter().filter(|e| e.own).map(|e| e.file.as_str()).collect();
+    let claims = Mutex::new(Vec::new());
+    let mine = |name: &str| {
+        let claim = if own.contains(name) { context.claim(name) } else { return false };
+        claim.map(|claim| claims.lock().unwrap_or_else(PoisonError::into_inner).push(claim)).is_ok()
+    };
+    match context.or_cancelled(remote.store.sweep_drafts(&mine)).await {
+        Ok(swept) => swept.len(),
+        // Keys that may not ask leave that to the bucket's own rules.
+        Err(Error::Store(store::Error::Refused { .. }) | Error::Cancelled) => 0,
+        Err(error) => {
+            context.warn(error.to_string());
+            0
+        }
+    }
+}
+
 /// What a second place has.
-struct There {
+pub(super) struct There {
     names: BTreeSet<String>,
     catalogue: Catalogue,
 }
 
-async fn look(context: &Context, remote: &Remote) -> Result<There, Error> {
-    let names = remote.store.list().await?.objects.into_iter().map(|o| o.name).collect();
-    let catalogue = catalogue::load_remote(context, &remote.store).await?.only_with_manifest();
-    Ok(There { names, catalogue })
+pub(super) async fn look(context: &Context, remote: &Remote) -> Result<There, Error> {
+    let (names, catalogue) = catalogue::look(context, remote).await?;
+    Ok(There { names, catalogue: catalogue.only_with_manifest() })
 }
 
 /// Which backups `remote` shall have, by its retention over all that is here and there: what would be deleted there at once is not sent.
@@ -114,7 +138,7 @@ pub(super) fn wanted(
 }
 
 /// Whether it may be restored as it is.
-fn is_usable(entry: &Entry) -> bool {
+pub(super) fn is_usable(entry: &Entry) -> bool {
     entry.own && matches!(entry.state, State::Verified { .. } | State::Committed)
 }
 
@@ -130,18 +154,20 @@ fn missing<'a>(entry: &'a Entry, there: &Catalogue) -> Option<&'a Arc<Manifest>>
     (!usable(there).contains(&manifest.id)).then_some(manifest)
 }
 
-async fn copy(context: &Context, remote: &Remote, manifest: &Arc<Manifest>, there: &There) -> Result<(), Error> {
+/// Sends a backup that lies here and is whole; what there is of it there goes before.
+pub(super) async fn copy(
+    context: &Context,
+    remote: &Remote,
+    manifest: &Arc<Manifest>,
+    there: &There,
+) -> Result<(), Error> {
     let file = &manifest.file;
     let taken = there.catalogue.entries().iter().find(|entry| entry.file == *file);
     if taken.is_some_and(|entry| !entry.own) {
         // Another installation gave the same name to one of its own: theirs stays.
         return Err(store::Error::Exists { name: escape(file), place: remote.store.place() }.into());
     }
-    let reader = context.store.open(file).await?;
-    let measured = context.or_cancelled(async {
-        tokio::task::spawn_blocking(move || dump::measure_reader(reader)).await.map_err(Error::from)
-    });
-    let measured = measured.await?.map_err(|source| crate::dump::Error::Read { source })?;
+    let measured = upload::measure(context, file).await?;
     if measured != manifest.stored {
         let (found, expected) = (&measured.sha256, &manifest.stored.sha256);
         let what = t!("operations.what.stored", found = found, expected = expected).into_owned();
@@ -154,8 +180,10 @@ async fn copy(context: &Context, remote: &Remote, manifest: &Arc<Manifest>, ther
     if there.names.contains(file) {
         upload::delete_own(context, remote.store.as_ref(), file).await?;
     }
+    hit("sync.1").await;
     let (bytes, length) = context.store.source(file).await?;
     let upload = remote.store.upload(file, Growing::whole(bytes, length), length).await?;
     context.or_cancelled(upload.finish(&manifest.stored)).await?;
+    hit("sync.2").await;
     upload::commit(context, remote.store.as_ref(), manifest).await
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use rust_i18n::t;
 use tokio::sync::watch;
 
+use super::failpoint::hit;
 use super::{Context, Error};
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{Manifest, Measure};
 use crate::domain::name;
 use crate::domain::text::escape;
+use crate::dump;
+use crate::journal::Claim;
 use crate::store::{self, Growing, Grown, ReadAt, Store, Upload};
 
 /// What became of the copy of a backup in one second place.
@@ -20,9 +23,10 @@ pub struct Copied {
     pub failed: Option<String>,
 }
 
-/// Copies that are on their way.
-pub(super) struct Copies {
+/// Copies that are on their way; whoever has them has the transfers of their file.
+pub struct Copies {
     coming: Vec<Coming>,
+    _claim: Option<Claim>,
 }
 
 struct Coming {
@@ -40,18 +44,25 @@ impl Copies {
         likely: u64,
     ) -> (Self, watch::Sender<Grown>) {
         let (sender, grown) = watch::channel(Grown::default());
+        // Before it can be seen that it is missing there. Nobody else has a name that is being given just now.
+        let claim = if context.remotes.is_empty() { None } else { context.claim(file).ok().flatten() };
         let mut coming = Vec::new();
         for remote in &context.remotes {
             let source = Growing { bytes: Arc::clone(bytes), grown: grown.clone() };
             let upload = remote.store.upload(file, source, likely).await.map_err(|error| error.to_string());
-            coming.push(Coming { store: Arc::clone(&remote.store), upload });
+            coming.push(Coming { store: remote.store.clone(), upload });
         }
-        (Self { coming }, sender)
+        (Self { coming, _claim: claim }, sender)
     }
 
     /// None at all.
     pub(super) fn none() -> (Self, watch::Sender<Grown>) {
-        (Self { coming: Vec::new() }, watch::channel(Grown::default()).0)
+        (Self { coming: Vec::new(), _claim: None }, watch::channel(Grown::default()).0)
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_any(&self) -> bool {
+        !self.coming.is_empty()
     }
 
     /// Completes them, after the local commit: data, companion, and then the manifest, whose appearance is the commit there.
@@ -61,7 +72,10 @@ impl Copies {
             let place = store.place();
             let done = match upload {
                 Ok(upload) => match context.or_cancelled(upload.finish(&manifest.stored)).await {
-                    Ok(_) => context.or_cancelled(commit(context, store.as_ref(), manifest)).await,
+                    Ok(_) => {
+                        hit("upload.1").await;
+                        context.or_cancelled(commit(context, store.as_ref(), manifest)).await
+                    }
                     Err(error) => Err(error),
                 },
                 Err(cause) => {
@@ -100,6 +114,15 @@ pub(super) async fn delete_own(context: &Context, store: &dyn Store, name: &str)
     }
 }
 
+/// What lies here under a name, read whole.
+pub(super) async fn measure(context: &Context, file: &str) -> Result<Measure, Error> {
+    let reader = context.store.open(file).await?;
+    let measured = context.or_cancelled(async {
+        tokio::task::spawn_blocking(move || dump::measure_reader(reader)).await.map_err(Error::from)
+    });
+    Ok(measured.await?.map_err(|source| dump::Error::Read { source })?)
+}
+
 /// Puts what belongs to data that lies there already: companion first, then the manifest.
 pub(super) async fn commit(context: &Context, store: &dyn Store, manifest: &Manifest) -> Result<(), Error> {
     if let Some(roles) = &manifest.roles_file {
@@ -108,6 +131,8 @@ pub(super) async fn commit(context: &Context, store: &dyn Store, manifest: &Mani
         delete_own(context, store, &roles.file).await?;
         store.put(&roles.file, &bytes).await?;
     }
+    hit("upload.2").await;
     store.put(&name::manifest_name(&manifest.file), &manifest.to_bytes()).await?;
+    hit("upload.3").await;
     Ok(())
 }

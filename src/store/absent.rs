@@ -1,9 +1,11 @@
 //! A place that cannot be used, and says why whenever it is asked.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::store::{Error, Growing, Listing, Object, Reader, Space, Store, Upload};
+use crate::store::{Elsewhere, Error, Finding, Growing, Listing, Object, Reader, Space, Store, Thaw, Upload};
 
 /// See the module.
 pub struct Absent {
@@ -67,5 +69,24 @@ impl Store for Absent {
 
     async fn space(&self) -> Result<Option<Space>, Error> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl Elsewhere for Absent {
+    async fn share(&self, _: &str, _: Duration) -> Result<String, Error> {
+        self.refuse()
+    }
+
+    async fn thaw(&self, _: &str, _: u32) -> Result<Thaw, Error> {
+        self.refuse()
+    }
+
+    async fn erase(&self, _: &str) -> Result<u64, Error> {
+        self.refuse()
+    }
+
+    async fn probe(&self, _: u64) -> Vec<Finding> {
+        vec![Finding::Failed("s3-settings", self.why.clone())]
     }
 }

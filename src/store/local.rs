@@ -23,8 +23,8 @@ use crate::domain::name::{Role, role};
 use crate::domain::text::escape;
 use crate::store::growing::{Growing, ReadAt};
 use crate::store::{
-    Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Reader, Rights, Space, Store, Trail, Upload, Workshop,
-    check_name,
+    Action, Draft, Error, Ignored, Listing, Object, PARTIAL, Pin, Reader, Rights, Space, Store, Trail, Upload,
+    Workshop, check_name,
 };
 
 mod copy;
@@ -218,6 +218,34 @@ impl Workshop for LocalStore {
     async fn draft(&self, name: &str) -> Result<Box<dyn Draft>, Error> {
         let name = name.to_owned();
         self.blocking(move |inner| Ok(Box::new(LocalDraft::create(inner, &name)?) as Box<dyn Draft>)).await
+    }
+
+    async fn draft_over(&self, name: &str) -> Result<Box<dyn Draft>, Error> {
+        let name = name.to_owned();
+        self.blocking(move |inner| Ok(Box::new(LocalDraft::create_over(inner, &name)?) as Box<dyn Draft>)).await
+    }
+
+    async fn pin(&self, name: &str) -> Result<Pin, Error> {
+        let name = name.to_owned();
+        self.blocking(move |inner| {
+            let file = inner.open_file(&name)?;
+            // Whoever looks whether it is in use holds it for that moment only. A file system without locks pins nothing.
+            if let Err(error) = file.lock_shared() {
+                tracing::debug!(name, %error, "pin");
+            }
+            Ok(Pin::new(file))
+        })
+        .await
+    }
+
+    async fn is_pinned(&self, name: &str) -> Result<bool, Error> {
+        let name = name.to_owned();
+        self.blocking(move |inner| match inner.open_file(&name) {
+            Ok(file) => Ok(matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))),
+            Err(Error::Missing { .. } | Error::Link { .. } | Error::NotAFile { .. }) => Ok(false),
+            Err(error) => Err(error),
+        })
+        .await
     }
 
     async fn source(&self, name: &str) -> Result<(Arc<dyn ReadAt>, u64), Error> {
@@ -423,6 +451,8 @@ struct LocalDraft {
     name: String,
     partial: String,
     published: bool,
+    /// Whether it takes the place of what has its name.
+    over: bool,
 }
 
 impl LocalDraft {
@@ -432,6 +462,15 @@ impl LocalDraft {
         if nix::sys::stat::fstatat(&dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
             return Err(Error::Exists { name: escape(name), place: inner.place() });
         }
+        Self::begin(inner, dir, name, false)
+    }
+
+    fn create_over(inner: &Arc<Inner>, name: &str) -> Result<Self, Error> {
+        check_name(name)?;
+        Self::begin(inner, inner.handle()?, name, true)
+    }
+
+    fn begin(inner: &Arc<Inner>, dir: File, name: &str, over: bool) -> Result<Self, Error> {
         let partial = format!("{name}{PARTIAL}");
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(&dir, partial.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
@@ -443,6 +482,7 @@ impl LocalDraft {
             name: name.to_owned(),
             partial,
             published: false,
+            over,
         };
         inner.give_to_owner(&draft.dir, &draft.file, name)?;
         Ok(draft)
@@ -509,10 +549,18 @@ impl Draft for LocalDraft {
 
     fn publish(mut self: Box<Self>) -> Result<(), Error> {
         self.sync()?;
-        self.rename().map_err(|e| self.inner.errno(Action::Publish, &self.name, e))?;
+        let renamed = match self.over {
+            true => nix::fcntl::renameat(&self.dir, self.partial.as_str(), &self.dir, self.name.as_str()),
+            false => self.rename(),
+        };
+        renamed.map_err(|e| self.inner.errno(Action::Publish, &self.name, e))?;
         self.published = true;
         let inner = Arc::clone(&self.inner);
         inner.sync_dir(&self.dir, &self.name).inspect_err(|_| {
+            if self.over {
+                // Whichever of both is there after a power cut: the next look tells.
+                return;
+            }
             // Nobody may take for committed what could be gone after a power cut.
             let _ = unlinkat(&self.dir, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
         })

@@ -1,5 +1,6 @@
 //! The clock loop of the sidecar: fires the nightly backup, mends what dead runs left, drops replaced databases whose
-//! time is over, and ends cleanly. What a job does is behind [`Jobs`]; jobs run through one path and never overlap.
+//! time is over, sends what no second place has, and ends cleanly. What a job does is behind [`Jobs`]; jobs run through one path and
+//! never overlap, but for the sending: that may take hours, which no backup waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_i18n::t;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
@@ -53,7 +55,7 @@ pub enum Outcome {
 pub trait Jobs: Send + Sync {
     /// The nightly backup and what belongs to it.
     async fn backup(&self, cancel: &CancellationToken) -> Outcome;
-    /// Sends what no second place has yet, if no run is at work.
+    /// Sends what no second place has yet; beside whatever else is at work.
     async fn sync(&self, cancel: &CancellationToken) -> Outcome;
     /// Mends what dead runs left, if there is anything and no run is at work.
     async fn mend(&self, cancel: &CancellationToken) -> Outcome;
@@ -92,6 +94,7 @@ impl Supervisor {
         let mut mend_every = MEND_EVERY;
         let mut next_expire = now;
         let mut next_sync = now;
+        let mut sync: Option<JoinHandle<()>> = None;
         while !cancel.is_cancelled() {
             let now = self.clock.now();
             // A clock that went back must not hold the chores up until it has caught up (fault 43).
@@ -113,15 +116,25 @@ impl Supervisor {
                 self.jobs.expire(cancel).await;
                 next_expire = self.clock.now() + EXPIRE_EVERY;
             }
-            if now >= next_sync && !cancel.is_cancelled() {
-                self.jobs.sync(cancel).await;
+            if sync.as_ref().is_some_and(JoinHandle::is_finished) {
+                sync = None;
                 next_sync = self.clock.now() + SYNC_EVERY;
+            }
+            if now >= next_sync && sync.is_none() && !cancel.is_cancelled() {
+                let (jobs, cancel) = (Arc::clone(&self.jobs), cancel.clone());
+                sync = Some(tokio::spawn(async move {
+                    jobs.sync(&cancel).await;
+                }));
             }
             self.beat();
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
+        }
+        if let Some(sync) = sync {
+            // It was told to end. That it panicked would be its own news.
+            let _ = sync.await;
         }
         Ok(())
     }

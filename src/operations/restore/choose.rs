@@ -11,7 +11,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::name::{self, BackupName};
 use crate::domain::text::escape;
 use crate::operations::{Context, Error, catalogue};
-use crate::store::{self, Store};
+use crate::store::{self, Pin, Store};
 
 /// The backup that was chosen.
 pub(super) struct Chosen {
@@ -20,9 +20,19 @@ pub(super) struct Chosen {
     pub date: DateTime<Utc>,
     pub manifest: Option<Arc<Manifest>>,
     pub notices: Vec<String>,
+    /// Keeps it from a rotation while the operator thinks (fault 67).
+    pub pin: Option<Pin>,
 }
 
 pub(super) async fn choose(context: &Context, source: &Source) -> Result<Chosen, Error> {
+    let mut chosen = find(context, source).await?;
+    if !matches!(source, Source::Elsewhere(..)) {
+        chosen.pin = Some(context.store.pin(&chosen.file).await?);
+    }
+    Ok(chosen)
+}
+
+async fn find(context: &Context, source: &Source) -> Result<Chosen, Error> {
     match source {
         Source::Latest => latest(context, &catalogue::load(context).await?),
         Source::Name(name) => by_name(context, &catalogue::load(context).await?, name),
@@ -73,6 +83,7 @@ fn from_entry(context: &Context, entry: &Entry) -> Chosen {
         date: entry.date,
         manifest: entry.manifest.clone(),
         notices,
+        pin: None,
     }
 }
 
@@ -101,5 +112,5 @@ async fn elsewhere(context: &Context, store: &Arc<dyn Store>, file: &str) -> Res
     let named = BackupName::parse(file).map(|n| n.date(context.rules.zone));
     let listed = store.list().await?.objects.into_iter().find(|o| o.name == file).map(|o| o.modified);
     let date = manifest.as_ref().map(|m| m.started_at).or(named).or(listed).unwrap_or_else(|| context.clock.now());
-    Ok(Chosen { store: Arc::clone(store), file: file.to_owned(), date, manifest, notices })
+    Ok(Chosen { store: Arc::clone(store), file: file.to_owned(), date, manifest, notices, pin: None })
 }

@@ -17,7 +17,7 @@ use crate::domain::run::RunId;
 use crate::domain::timings::Timings;
 use crate::dump::Proof;
 use crate::journal::intent::{Intent, RestoreStep, Work};
-use crate::store::Store;
+use crate::store::{Pin, Store};
 
 mod check;
 mod choose;
@@ -86,6 +86,8 @@ pub struct Plan {
     pub adopt: Option<String>,
     /// Things the operator should know before confirming.
     pub notices: Vec<String>,
+    /// Keeps the file from a rotation until the restore has ended.
+    _pin: Option<Pin>,
 }
 
 /// What a restore did.
@@ -138,6 +140,7 @@ pub async fn plan(context: &Context, request: Request) -> Result<Plan, Error> {
         database,
         adopt,
         notices,
+        _pin: chosen.pin,
     })
 }
 

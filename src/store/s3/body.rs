@@ -1,7 +1,8 @@
 //! What travels: a piece of a file, read while it is sent, as fast as it may be.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex as StdMutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
@@ -102,7 +103,23 @@ pub struct Pace {
     next: Mutex<Instant>,
 }
 
+/// Those in use, by place and limits.
+static PACES: LazyLock<StdMutex<BTreeMap<String, Weak<Pace>>>> = LazyLock::new(StdMutex::default);
+
 impl Pace {
+    /// The one of all that this process sends to `place` by `limits`: a sync and a backup at the same time share the line.
+    pub fn of(place: &str, limits: Bandwidth, clock: Arc<dyn Clock>, zone: Tz) -> Arc<Self> {
+        let mut paces = PACES.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.retain(|_, pace| pace.strong_count() > 0);
+        let key = format!("{place} {limits:?} {zone}");
+        if let Some(pace) = paces.get(&key).and_then(Weak::upgrade) {
+            return pace;
+        }
+        let pace = Arc::new(Self::new(limits, clock, zone));
+        paces.insert(key, Arc::downgrade(&pace));
+        pace
+    }
+
     /// By `limits`, in `zone`.
     pub fn new(limits: Bandwidth, clock: Arc<dyn Clock>, zone: Tz) -> Self {
         Self { limits, clock, zone, next: Mutex::new(Instant::now()) }

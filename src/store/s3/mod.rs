@@ -25,6 +25,7 @@ use crate::store::{Action, Error, Growing, Ignored, Listing, Object, Reader, Spa
 
 mod body;
 mod client;
+mod elsewhere;
 mod explain;
 mod read;
 mod upload;
@@ -66,8 +67,8 @@ impl S3Store {
     /// [`Error::CaFile`].
     pub fn new(config: Config, limits: Bandwidth, clock: Arc<dyn Clock>, zone: Tz) -> Result<Self, Error> {
         let client = client::connect(&config, limits.is_set())?;
-        let pace = Arc::new(Pace::new(limits, Arc::clone(&clock), zone));
         let shown = place_of(&config);
+        let pace = Pace::of(&shown, limits, Arc::clone(&clock), zone);
         Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock }) })
     }
 }

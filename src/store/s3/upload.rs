@@ -289,7 +289,7 @@ impl Sending {
 }
 
 impl Inner {
-    async fn begin(&self, name: &str) -> Result<String, Error> {
+    pub(super) async fn begin(&self, name: &str) -> Result<String, Error> {
         let making = &self.config.making;
         let request = self.client.create_multipart_upload().bucket(&self.config.bucket).key(self.key(name));
         let (customer, customer_md5) = making.customer();

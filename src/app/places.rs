@@ -1,0 +1,78 @@
+//! The second places and how long backups stay anywhere, from the settings.
+
+use std::sync::Arc;
+
+use super::App;
+use crate::domain::retention;
+use crate::operations::Remote;
+use crate::settings;
+use crate::store::Elsewhere;
+use crate::store::absent::Absent;
+use crate::store::s3::{self, S3Store};
+
+impl App {
+    /// The stores of copies elsewhere. One that cannot be used fails when it is: that keeps nobody from a local backup or restore.
+    pub(super) fn remotes(&self, installation: &str) -> Vec<Remote> {
+        let local = self.retention();
+        let each = self.settings.s3.iter().map(|s3| {
+            let config = s3_config(s3, installation);
+            let place = s3::place_of(&config);
+            let made = S3Store::new(config, s3.bandwidth.clone(), Arc::clone(&self.clock), self.settings.zone);
+            let store: Arc<dyn Elsewhere> = match made {
+                Ok(store) => Arc::new(store),
+                Err(error) => Arc::new(Absent::new(place, error)),
+            };
+            let own = s3.days.is_some() || s3.keep.is_set();
+            let retention = if own { retention::Policy { days: s3.days, keep: s3.keep, ..local } } else { local };
+            Remote { store, retention, known: Arc::default() }
+        });
+        each.collect()
+    }
+
+    pub(super) fn retention(&self) -> retention::Policy {
+        let s = &self.settings;
+        retention::Policy {
+            days: s.retention.days,
+            keep: s.retention.keep,
+            zone: s.zone,
+            keep_verified: s.retention.keep_verified,
+            safety_days: s.retention.safety_days,
+        }
+    }
+}
+
+/// The settings of a store, as the store has them.
+fn s3_config(from: &settings::S3, installation: &str) -> s3::Config {
+    let encryption = match &from.encryption {
+        settings::s3::Encryption::Unsaid => s3::Encryption::Unsaid,
+        settings::s3::Encryption::Store => s3::Encryption::Store,
+        settings::s3::Encryption::Kms(key) => s3::Encryption::Kms(key.clone()),
+        settings::s3::Encryption::Customer(key) => s3::Encryption::customer(key.expose()),
+    };
+    let tags = from.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    s3::Config {
+        bucket: from.bucket.clone(),
+        endpoint: from.endpoint.clone(),
+        region: from.region.clone(),
+        access_key_id: from.access_key_id.expose().to_owned(),
+        secret_access_key: from.secret_access_key.expose().to_owned(),
+        session_token: from.session_token.as_ref().map(|token| token.expose().to_owned()),
+        prefix: from.prefix.clone(),
+        path_style: match from.path_style {
+            settings::s3::PathStyle::Yes => true,
+            settings::s3::PathStyle::No => false,
+            // Stores of one's own often have no name for each bucket; AWS wants them, but for dots, which no certificate covers.
+            settings::s3::PathStyle::Auto => from.endpoint.is_some() || from.bucket.contains('.'),
+        },
+        ca_file: from.ca_file.clone(),
+        parallel: from.parallel,
+        deadline: from.deadline,
+        making: s3::Making {
+            storage_class: from.storage_class.clone(),
+            encryption,
+            tags: s3::tagging(tags),
+            lock: from.lock.map(|lock| (lock.days, lock.compliance)),
+        },
+        owner: installation.to_owned(),
+    }
+}

@@ -1,0 +1,100 @@
+//! Deletes one backup for good because a person says so: here, or in every place with all its versions (the right to erasure).
+
+use super::failpoint::hit;
+use super::{Context, Error, Remote, catalogue, prune};
+use crate::domain::catalogue::Entry;
+use crate::domain::name;
+use crate::journal::intent::Work;
+
+/// Where a backup lies.
+#[derive(Debug, Clone)]
+pub struct Lies {
+    /// Data file.
+    pub file: String,
+    /// Whether it lies here.
+    pub here: bool,
+    /// The second places that have something of it.
+    pub places: Vec<String>,
+}
+
+/// Finds what `wanted` names, here or in a second place.
+///
+/// # Errors
+/// When no place has it, it is not one of this installation's, or a place cannot be asked: nobody may believe then that all of it would go.
+pub async fn find(context: &Context, wanted: &str, everywhere: bool) -> Result<Lies, Error> {
+    let here = catalogue::load(context).await?;
+    let mut there = Vec::new();
+    for remote in &context.remotes {
+        match catalogue::look(context, remote).await {
+            Ok(looked) => there.push((remote, looked)),
+            Err(error) if everywhere => return Err(error),
+            Err(error) => context.warn(error.to_string()),
+        }
+    }
+    let found = here.find(wanted);
+    let entry: &Entry = match found {
+        Ok(entry) => entry,
+        Err(error) => there.iter().find_map(|(_, (_, catalogue))| catalogue.find(wanted).ok()).ok_or(error)?,
+    };
+    if !entry.own {
+        return Err(Error::OfAnother { file: entry.file.clone() });
+    }
+    let all = names(&entry.file);
+    let places = there.iter().filter(|(_, (names, _))| all.iter().any(|name| names.contains(name)));
+    let places = places.map(|(remote, _)| remote.store.place()).collect();
+    Ok(Lies { file: entry.file.clone(), here: here.entries().iter().any(|e| e.file == entry.file), places })
+}
+
+/// Deletes it. Called with the lock held, after the operator's word. What dies in the middle is finished by the next start.
+///
+/// # Errors
+/// [`Error`]: what was not deleted is named in an intent, or the place refuses.
+pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(), Error> {
+    let files = std::slice::from_ref(&lies.file);
+    // Nobody sends it meanwhile.
+    let Ok(_claim) = context.claim(&lies.file) else { return Err(Error::InUse { file: lies.file.clone() }) };
+    // Here first: nothing could send it anew then.
+    prune::delete(context, files, true).await?;
+    if everywhere {
+        for remote in &context.remotes {
+            let run = context.new_run();
+            let work = Work::Delete { files: files.to_vec(), place: Some(remote.store.place()), asked: true };
+            let put = context.intents.put(&context.intent(&run, work));
+            put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+            hit("erase.1").await;
+            match finish(remote, files).await {
+                // A lock or a missing right stays: trying again at each start would say the same.
+                Ok(()) | Err(Error::Store(crate::store::Error::Refused { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+            let left = names_left(remote, &lies.file).await?;
+            if !left.is_empty() {
+                return Err(Error::Stays { file: left.join(", "), place: remote.store.place() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Manifest, companion, data, with all that is kept of them. May be repeated.
+pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Error> {
+    for file in files {
+        for name in names(file) {
+            remote.store.erase(&name).await?;
+            hit("erase.2").await;
+        }
+    }
+    Ok(())
+}
+
+async fn names_left(remote: &Remote, file: &str) -> Result<Vec<String>, Error> {
+    let all = names(file);
+    let objects = remote.store.list().await?.objects;
+    Ok(objects.into_iter().map(|object| object.name).filter(|name| all.contains(name)).collect())
+}
+
+/// The manifest first: without it the rest is no backup.
+fn names(file: &str) -> [String; 3] {
+    [name::manifest_name(file), name::roles_name(file), file.to_owned()]
+}
