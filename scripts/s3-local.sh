@@ -5,7 +5,7 @@
 #   scripts/s3-local.sh [BUCKET]       default: hub-chantier-backups
 #
 # COMPOSE_FILE (docker-compose.prod.yml) and ENV_FILE (.env.production) say which application.
-# GARAGE_DATA=/mnt/other-disk/garage   where the objects lie; not set: a volume. Put it into the file .env, so that Compose always knows it
+# GARAGE_DATA=/mnt/other-disk/garage   where all of it lies; not set: a volume. Put it into the file .env, so that Compose always knows it
 # GARAGE_IMAGE                         another image; GARAGE_RPC_SECRET_FILE another file for the secret (.garage-rpc-secret)
 #
 # A store on the same machine is no second place against fire or theft: only against rm and, on another disk, the loss of this one.
