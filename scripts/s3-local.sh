@@ -51,7 +51,7 @@ version=$(garage layout show 2>/dev/null | sed -n 's/.*layout apply --version \(
 [ -z "$version" ] || garage layout apply --version "$version" >&2
 
 garage bucket info "$bucket" >/dev/null 2>&1 || garage bucket create "$bucket" >&2
-garage key info "$key" >/dev/null 2>&1 || garage key create "$key" >/dev/null
+garage key list 2>/dev/null | tr -s '[:blank:]' '\n' | grep -qxF -- "$key" || garage key create "$key" >/dev/null
 garage bucket allow --read --write "$bucket" --key "$key" >/dev/null
 
 known=$(garage key info --show-secret "$key" 2>/dev/null)
