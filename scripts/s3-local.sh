@@ -59,7 +59,8 @@ id=$(printf '%s\n' "$known" | sed -n 's/^Key ID:[[:space:]]*//p')
 value=$(printf '%s\n' "$known" | sed -n 's/^Secret key:[[:space:]]*//p')
 if [ -z "$id" ] || [ -z "$value" ]; then fail "garage does not say the key '$key': docker compose exec garage /garage key info $key"; fi
 
-say 'put these lines into .env.production and start the sidecar anew (docker compose --profile backup up -d):'
+say 'put these lines into .env.production, then start the sidecar anew:'
+say "docker compose -f $COMPOSE_FILE --profile backup --profile s3-local up -d"
 cat <<LINES
 S3_BACKUP_BUCKET=$bucket
 S3_ENDPOINT_URL=http://garage:3900
