@@ -7,6 +7,7 @@
 #               pg_dump -Fc, -Fd -j2, | pigz -p2, | zstd -T2, and pg_dump > /dev/null
 #   restore     restores: Amarre (fast lane, exec lane) into a database beside the live one, and gunzip | psql
 #   verify      amarre verify beside gunzip -t, of the same file
+#   s3          backups that are uploaded while they are made, beside a backup and `aws s3 cp` after it, and over a slow link; needs root
 #   compress    CPU seconds per GB of SQL: gzip -6, pigz, zstd, and the whole of the sidecar
 #   memory      the sidecar's highest memory: this database, a row of 200 MB
 #   shapes      a backup beside bare pg_dump, of many small tables and of many narrow rows, or of what --shape names
@@ -39,6 +40,8 @@ set -euo pipefail
 . "$AMARRE_ROOT/scripts/bench/database.sh"
 # shellcheck source=scripts/bench/contenders.sh
 . "$AMARRE_ROOT/scripts/bench/contenders.sh"
+# shellcheck source=scripts/bench/s3.sh
+. "$AMARRE_ROOT/scripts/bench/s3.sh"
 # shellcheck source=scripts/bench/report.sh
 . "$AMARRE_ROOT/scripts/bench/report.sh"
 
@@ -127,6 +130,16 @@ part_verify() {
   rounds 'gunzip -t' 'amarre verify'
   section "Verify of a gzip backup, $(megabytes)" speed,wall,cpu,machine,memory 'gunzip -t' \
     "Amarre's includes the counts and digests of every table."
+}
+
+part_s3() {
+  s3_up
+  make_db
+  expect
+  rounds 'amarre gzip, aws s3 cp' 'amarre s3 gzip' 'amarre fast gzip' "amarre s3 gzip $S3_MEGABYTES MB/s"
+  section "Backup with a copy in S3, $(megabytes)" slow,wall,dump,late,cpu,machine,size,memory 'amarre gzip, aws s3 cp' \
+    "$S3_VERSIONS, on the same cores. Each object was downloaded by awscli, and its sha256 is the manifest's." \
+    "The dump is over when \`pg_dump\` has ended (the stage \`read\` of the timings); the end is counted from size / speed of the link on."
 }
 
 # A gzip backup that stays for this part, in SOURCE.
@@ -230,6 +243,7 @@ shapes() {
 all() {
   local name
   for name in backup verify compress memory; do part "$name"; done
+  if is_root; then part s3; else say 's3 is left out: it needs root'; fi
   shapes
   for name in micro restore; do part "$name"; done
   if [ -n "$LARGE" ]; then
@@ -272,7 +286,7 @@ main() {
     --help | -h | help) usage; return ;;
     remove-db) remove_db; return ;;
     make-db) connect; make_db; echo "$CONTAINER $DATABASE"; return ;;
-    backup | restore | verify | compress | memory | shapes | micro | all | roundtrip) ;;
+    backup | restore | verify | s3 | compress | memory | shapes | micro | all | roundtrip) ;;
     *) usage >&2; exit 2 ;;
   esac
   [ -z "$CONTAINER" ] || [ "$command" = roundtrip ] || fail "--container is for make-db and roundtrip: the others need a lane"

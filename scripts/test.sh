@@ -95,6 +95,8 @@ check_compose_file() {
   [ "$services" = db ] || fail "without the profile these start: $services"
   services=$(docker compose -f docker-compose.prod.yml --profile backup config --services | sort | xargs)
   [ "$services" = 'backup-cron db' ] || fail "with the profile these start: $services"
+  services=$(docker compose -f docker-compose.prod.yml --profile s3-local config --services | sort | xargs)
+  [ "$services" = 'db garage' ] || fail "with the profile s3-local these start: $services"
 }
 
 check_image_size() {

@@ -18,6 +18,9 @@ command_of() {
     'amarre fast '* | 'amarre exec '*)
       lane=${1#amarre }
       echo "$(lane "${lane% *}") BACKUP_COMPRESSION=${1##* } \"\$BINARY\" backup --json >\"\$OUT.json\"" ;;
+    'amarre gzip, aws s3 cp')
+      echo "$(backup_of gzip) && \"\$AWS\" --endpoint-url \"\$S3_ENDPOINT_URL\" s3 cp --no-progress \"\$BACKUP_DIR\"/*_backup_*.sql.gz \"s3://\$S3_BUCKET/backups/\" >/dev/null" ;;
+    'amarre s3 gzip'*) echo "S3_BACKUP_BUCKET=\"\$S3_BUCKET\" BACKUP_S3_PARALLEL=4 $(backup_of gzip)" ;;
     'script restore')
       echo 'gunzip -c "$SOURCE" | docker exec -i "$CONTAINER" psql -U "$POSTGRES_USER" -d "$SIDE" >/dev/null' ;;
     'amarre restore '*) echo "$(lane "${1##* }") \"\$BINARY\" restore \"\$SOURCE\" --into \"\$SIDE\" --json >\"\$OUT.json\"" ;;
@@ -28,6 +31,8 @@ command_of() {
     *) fail "no contender $1" ;;
   esac
 }
+
+backup_of() { echo "$(lane fast) BACKUP_COMPRESSION=$1 \"\$BINARY\" backup --json >\"\$OUT.json\""; }
 
 readonly DIRECTORY_DUMP=/tmp/amarre-bench.dir SIDE=amarre_bench_side
 
@@ -72,7 +77,7 @@ out() {
 }
 
 # run ROUND CONTENDER [LABEL]: once. Round 0 is the warm-up, which does not count. A line of the results is: round, label,
-# wall, CPU of its own, CPU of the machine, bytes made, memory in KiB, bytes of SQL.
+# wall, CPU of its own, CPU of the machine, bytes made, memory in KiB, bytes of SQL, seconds until `pg_dump` had ended.
 # Called where -e does not hold (||), so every step says itself what a failure means.
 run() {
   local round=$1 name=$2 label=${3:-$2} before after wall cpu memory bytes=0
@@ -91,15 +96,18 @@ run() {
   bytes=$(size "$name") || return 1
   say "round $round: $label: $wall s${bytes:+, $((bytes / 1000)) kB}"
   [ "$round" = 0 ] ||
-    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$round" "$label" "$wall" "$cpu" "$(awk -v a="$before" -v b="$after" 'BEGIN { print b - a }')" \
-      "$bytes" "$(memory_of "$name" "$memory")" "${PLAIN_BYTES:-0}" >>"$RESULTS"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$round" "$label" "$wall" "$cpu" "$(awk -v a="$before" -v b="$after" 'BEGIN { print b - a }')" \
+      "$bytes" "$(memory_of "$name" "$memory")" "${PLAIN_BYTES:-0}" "$(dump_of_run "$name")" >>"$RESULTS"
 }
 
 machine_cpu() { awk '/^cpu / { print ($2 + $3 + $4 + $7 + $8) / 100; exit }' /proc/stat; }
 
 # Nothing of earlier runs is in the way, and nothing of theirs is still to be written.
 make_ready() {
-  rm -rf "$WORK"/out* &&
+  rm -rf "$WORK"/out* && s3_speed "$1" &&
+    case $1 in
+      'amarre s3 '* | 'amarre gzip, '*) aws_s3 rm --recursive --quiet "s3://$S3_BUCKET/" ;;
+    esac &&
     case $1 in
       'script restore') drop_db "$SIDE" && sql postgres -c "create database $SIDE" ;;
       'amarre restore '*) drop_db "$SIDE" ;;
@@ -115,7 +123,7 @@ said() { sed -n "s/.*\"$1\": \"\{0,1\}\([a-z0-9]*\).*/\1/p" "$OUT.json" | head -
 check_lane() {
   local wanted used
   case $1 in
-    'amarre fast '* | 'amarre restore fast') wanted='fifo' ;;
+    'amarre fast '* | 'amarre restore fast' | 'amarre s3 '* | 'amarre gzip, '*) wanted='fifo' ;;
     'amarre exec '* | 'amarre restore exec') wanted='exec' ;;
     'amarre local '*) wanted='local' ;;
     *) return 0 ;;
@@ -132,12 +140,23 @@ memory_of() {
   esac
 }
 
+# The stage `read` lasts from the first byte of the dump until `pg_dump` has ended: at work, or waiting for room behind it.
+dump_of_run() {
+  case $1 in
+    'amarre restore '* | 'amarre verify') ;;
+    amarre*)
+      awk -F '[:,]' '/"(busy|starved|blocked)_seconds"/ { sum += $2 }
+        /"stage": "read"/ { found = 1 }
+        /}/ { if (found) { printf "%.3f", sum; exit } sum = 0 }' "$OUT.json" ;;
+  esac
+}
+
 backup_file() { find "$BACKUP_DIR" -maxdepth 1 -name '*_backup_*.sql*' ! -name '*.json' ! -name '*.roles.sql'; }
 
 size() {
   case $1 in
     'pg_dump -Fd '*) docker exec "$CONTAINER" du -sb "$DIRECTORY_DUMP" | cut -f 1 ;;
-    'amarre fast '* | 'amarre exec '* | 'amarre local '*) stat -c %s "$(backup_file)" ;;
+    'amarre fast '* | 'amarre exec '* | 'amarre local '* | 'amarre s3 '* | 'amarre gzip, '*) stat -c %s "$(backup_file)" ;;
     'pg_dump >/dev/null' | *' restore'* | 'gunzip -t' | 'amarre verify') ;;
     *) stat -c %s "$OUT" ;;
   esac
@@ -164,7 +183,10 @@ check_output() {
   case $1 in
     'pg_dump >/dev/null' | 'gunzip -t' | 'amarre verify') return 0 ;;
   esac
-  unpacked "$1" | normal | cmp - "$EXPECTED"
+  unpacked "$1" | normal | cmp - "$EXPECTED" &&
+    case $1 in
+      'amarre s3 '* | 'amarre gzip, '*) check_object ;;
+    esac
 }
 
 # What a contender made, as SQL. Each by the program that people have, none by Amarre.
@@ -178,6 +200,6 @@ unpacked() {
         "$PROGRAMS/pg_restore" --no-owner --no-acl -f - "$WORK/out.dir" ;;
     *' restore'*) dump_of "$SIDE" ;;
     *' zstd') zstd -dcq "$(backup_file)" ;;
-    *' gzip') gzip -dc "$(backup_file)" ;;
+    *' gzip' | 'amarre s3 gzip '* | 'amarre gzip, '*) gzip -dc "$(backup_file)" ;;
   esac
 }

@@ -9,6 +9,7 @@ readonly BARS=$AMARRE_ROOT/scripts/bench/bars.txt
 readonly SECTIONS='backup
 restore
 verify
+s3
 compress
 memory
 memory --scale 10
@@ -144,5 +145,5 @@ versions() {
   printf 'PostgreSQL %s, Docker Engine %s, Rust %s, %s, %s, zstd %s, amarre %s' \
     "$(sql postgres -c 'show server_version' | cut -d ' ' -f 1)" "$(docker version --format '{{.Server.Version}}')" \
     "$(cd "$AMARRE_ROOT" && rustc --version 2>/dev/null | cut -d ' ' -f 2)" "$(gzip --version | head -n 1)" \
-    "$(pigz --version 2>&1 | head -n 1)" "$(zstd --version 2>/dev/null | grep -oE '[0-9]+\.[0-9.]+' | head -n 1)" "$(version)"
+    "$(if have pigz; then pigz --version 2>&1 | head -n 1; else echo 'no pigz'; fi)" "$(zstd --version 2>/dev/null | grep -oE '[0-9]+\.[0-9.]+' | head -n 1)" "$(version)"
 }

@@ -17,6 +17,9 @@ BEGIN {
   title["sizes"] = "size beside `" base "`"
   title["memory"] = "peak RSS, MiB"
   title["rate"] = "GB/s"
+  title["dump"] = "the dump, s"
+  title["dumps"] = "the dump beside `" base "`"
+  title["late"] = "end after size / speed, s"
   # How many figures behind the point.
   for (column in title) digits[column] = 2
   digits["size"] = digits["cpu"] = digits["machine"] = digits["memory"] = 1
@@ -26,11 +29,14 @@ BEGIN {
 {
   if (!($2 in count)) order[++names] = $2
   round[$2, ++count[$2]] = $1
-  wall[$2, $1] = $3; cpu[$2, $1] = $4; machine[$2, $1] = $5; bytes[$2, $1] = $6; memory[$2, $1] = $7; sql[$2, $1] = $8
+  wall[$2, $1] = $3; cpu[$2, $1] = $4; machine[$2, $1] = $5; bytes[$2, $1] = $6; memory[$2, $1] = $7; sql[$2, $1] = $8; dump[$2, $1] = $9
 }
 
 # Empty where there is nothing to divide by.
 function over(a, b) { return b > 0 && a > 0 ? a / b : "" }
+
+# Bytes per second of a link whose speed is the end of the name; 0 where none is said.
+function speed_of(who) { return match(who, /[0-9]+ MB\/s$/) ? substr(who, RSTART) * 1e6 : 0 }
 
 function figure(column, who, r) {
   if (column == "speed") return over(wall[base, r], wall[who, r])
@@ -44,6 +50,9 @@ function figure(column, who, r) {
   if (column == "sizes") return over(bytes[who, r], bytes[base, r])
   if (column == "memory") return memory[who, r] / 1024
   if (column == "rate") return over(bytes[who, r] / 1e9, wall[who, r])
+  if (column == "dump") return dump[who, r]
+  if (column == "dumps") return over(dump[who, r], dump[base, r])
+  if (column == "late") return speed_of(who) ? wall[who, r] - bytes[who, r] / speed_of(who) : ""
 }
 
 # The column's figures of all rounds, sorted, in list[1..n]; returns n.
