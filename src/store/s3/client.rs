@@ -116,6 +116,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const QUESTION: Duration = Duration::from_secs(30);
 const QUESTIONS: Duration = Duration::from_secs(90);
 const QUESTION_TRIES: u32 = 5;
+/// Giving up what was begun, all in all: whoever is told to end has little time.
+pub const ABORT: Duration = Duration::from_secs(10);
 /// The longest pause between two tries.
 const PAUSE: Duration = Duration::from_secs(10);
 

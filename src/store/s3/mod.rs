@@ -124,14 +124,9 @@ impl Store for S3Store {
     }
 
     async fn sweep_drafts(&self, mine: &(dyn for<'a> Fn(&'a str) -> bool + Send + Sync)) -> Result<Vec<String>, Error> {
-        let mut swept = Vec::new();
-        for (name, id) in self.inner.unfinished().await? {
-            if mine(&name) {
-                self.inner.abort(&name, &id).await;
-                swept.push(name);
-            }
-        }
-        Ok(swept)
+        let mut uploads = self.inner.unfinished().await?;
+        uploads.retain(|(name, _)| mine(name));
+        self.inner.abort_all(uploads).await
     }
 
     async fn space(&self) -> Result<Option<Space>, Error> {
