@@ -5,6 +5,7 @@
 //! installation. Deleting is one request for one object, since some stores lack the request for many.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     shown: String,
     pace: Arc<Pace>,
     clock: Arc<dyn Clock>,
+    /// The bucket has answered: it is there.
+    known: AtomicBool,
 }
 
 impl S3Store {
@@ -68,7 +71,7 @@ impl S3Store {
         let client = client::connect(&config, limits.is_set())?;
         let pace = Arc::new(Pace::new(limits, Arc::clone(&clock), zone));
         let shown = place_of(&config);
-        Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock }) })
+        Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock, known: AtomicBool::new(false) }) })
     }
 }
 
@@ -195,6 +198,7 @@ impl Inner {
         let mut pages = request.into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| explain::explain(self.asked(Action::List, "s3:ListBucket", ""), &error))?;
+            self.known.store(true, Ordering::Relaxed);
             let encoded = page.encoding_type() == Some(&EncodingType::Url);
             for object in page.contents() {
                 let key = object.key().map(|key| if encoded { decoded(key) } else { key.to_owned() });
@@ -240,8 +244,16 @@ impl Inner {
             .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
             .set_sse_customer_key(customer)
             .set_sse_customer_key_md5(customer_md5);
-        let asked = self.asked(Action::Open, "s3:GetObject", name);
-        let head = request.send().await.map_err(|error| explain::explain(asked, &error))?;
+        let head = match request.send().await {
+            Ok(head) => head,
+            Err(error) => {
+                let asked = self.asked(Action::Open, "s3:GetObject", name);
+                let unsaid = explain::is_unsaid(&error);
+                let error = explain::explain(asked, &error);
+                return Err(if unsaid { self.ask_why(error).await } else { error });
+            }
+        };
+        self.known.store(true, Ordering::Relaxed);
         let class = head.storage_class().map(|class| class.as_str().to_owned());
         let thawed = head.restore().is_some_and(|state| state.contains("ongoing-request=\"false\""));
         let plain = is_plain(head.server_side_encryption());
@@ -255,6 +267,30 @@ impl Inner {
             owner,
         };
         Ok((object, plain))
+    }
+
+    /// The answer to a HEAD has no body, so it does not say what is wrong: a request whose answer has one is asked in its place.
+    async fn ask_why(&self, said: Error) -> Error {
+        // That there is no such object is what it says nearly always; a bucket that is known does not go away.
+        if matches!(said, Error::Missing { .. }) && self.known.load(Ordering::Relaxed) {
+            return said;
+        }
+        let request = self.client.list_objects_v2().bucket(&self.config.bucket).max_keys(1);
+        let request = request.prefix(format!("{}/", self.config.prefix));
+        let why = match request.send().await {
+            Ok(_) => {
+                self.known.store(true, Ordering::Relaxed);
+                return said;
+            }
+            Err(error) => explain::explain(self.asked(Action::List, "s3:ListBucket", ""), &error),
+        };
+        match why {
+            Error::NoBucket { .. } | Error::Credentials { .. } | Error::Expired { .. } | Error::Skew { .. } => why,
+            Error::Region { .. } => why,
+            // Who may not list is refused to hear that there is no such object.
+            Error::Refused { .. } if matches!(said, Error::Refused { .. }) => why,
+            _ => said,
+        }
     }
 
     /// What lies there is what was sent: its length, and its entity tag where that is made of the bytes.
