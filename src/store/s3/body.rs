@@ -20,8 +20,8 @@ use crate::domain::bandwidth::Bandwidth;
 use crate::domain::clock::Clock;
 use crate::store::ReadAt;
 
-/// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
+/// Bytes that are read and sent at once.
+pub const CHUNK: usize = 256 * 1024;
 /// Chunks of a body that wait for the connection.
 const QUEUE: usize = 2;
 
@@ -63,12 +63,13 @@ impl Piece {
         Ok(chunk)
     }
 
-    /// As the body of a request; it is read anew for each try.
-    pub fn body(self, pace: Arc<Pace>) -> ByteStream {
+    /// As the body of a request; it is read anew for each try. `moved` is told of each step.
+    pub fn body(self, pace: Arc<Pace>, moved: Arc<Moved>) -> ByteStream {
         ByteStream::new(SdkBody::retryable(move || {
+            moved.on();
             let (mut sender, coming) = Channel::<Bytes, io::Error>::new(QUEUE);
             let body = Measured { coming, left: self.length };
-            let (piece, pace) = (self.clone(), Arc::clone(&pace));
+            let (piece, pace, moved) = (self.clone(), Arc::clone(&pace), Arc::clone(&moved));
             tokio::spawn(async move {
                 let mut at = 0;
                 while at < piece.length {
@@ -90,6 +91,7 @@ impl Piece {
                     if sender.send_data(bytes).await.is_err() {
                         return;
                     }
+                    moved.on();
                 }
             });
             SdkBody::from_body_1_x(body)
@@ -125,6 +127,37 @@ impl Body for Measured {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+/// When a body last moved.
+pub struct Moved(std::sync::Mutex<Instant>);
+
+impl Default for Moved {
+    fn default() -> Self {
+        Self(std::sync::Mutex::new(Instant::now()))
+    }
+}
+
+impl Moved {
+    fn last(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// It moves.
+    fn on(&self) {
+        *self.last() = Instant::now();
+    }
+
+    /// Waits until it has not moved for so long: also not to its end, or from there to an answer.
+    pub async fn stopped(&self, silence: Duration) {
+        loop {
+            let until = *self.last() + silence;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
     }
 }
 
@@ -187,7 +220,7 @@ mod tests {
         let length = 3 * CHUNK as u64 / 2;
         let pace = Pace::new(Bandwidth::default(), Arc::new(Never), Tz::UTC);
         let piece = Piece { file: Arc::new(vec![7; 2 * CHUNK]), from: 1, length };
-        let mut body = piece.body(Arc::new(pace)).into_inner();
+        let mut body = piece.body(Arc::new(pace), Arc::default()).into_inner();
         for left in [length, length - CHUNK as u64] {
             assert_eq!(Body::size_hint(&body).exact(), Some(left));
             assert!(!Body::is_end_stream(&body));

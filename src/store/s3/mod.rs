@@ -16,7 +16,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use percent_encoding::percent_decode_str;
 use rust_i18n::t;
-use sha2::{Digest as _, Sha256};
 
 use crate::domain::bandwidth::Bandwidth;
 use crate::domain::clock::Clock;
@@ -28,6 +27,7 @@ mod body;
 mod client;
 mod explain;
 mod read;
+mod send;
 mod upload;
 
 pub use client::{Config, Encryption, Making, tagging};
@@ -166,13 +166,6 @@ impl Inner {
         Error::Io { action: Action::Read, name: escape(name), place: self.place(), cause: escape(&error.to_string()) }
     }
 
-    fn for_data(&self, bytes: u64) -> aws_sdk_s3::config::Builder {
-        // What may not be faster than it is asked to takes its time.
-        let others = self.config.parallel as u64;
-        let slow = self.pace.slowest().map_or(Duration::ZERO, |rate| Duration::from_secs(bytes * others / rate));
-        client::for_data(&self.config, bytes, slow)
-    }
-
     /// How long an object of now is locked.
     fn lock(&self) -> (Option<ObjectLockMode>, Option<aws_sdk_s3::primitives::DateTime>) {
         let Some((days, compliance)) = self.config.making.lock else { return (None, None) };
@@ -309,52 +302,6 @@ impl Inner {
             return differs(t!("store.differs_tag", expected = tag, found = escape(found)).into_owned());
         }
         Ok(object)
-    }
-
-    /// One request for `piece`; with its sha256 beside it, where that is known.
-    async fn put_piece(&self, name: &str, piece: Piece, sha256: Option<&str>) -> Result<(), Error> {
-        // What is put at once and has no digest is a manifest or a roles file: that must be readable at any time.
-        let class = sha256.and(self.config.making.storage_class());
-        let digests = piece.digests(Sha256::new()).await;
-        let (md5, _) = digests.map_err(|error| self.unread(name, &error))?;
-        let making = &self.config.making;
-        let (customer, customer_md5) = making.customer();
-        let (lock_mode, lock_until) = self.lock();
-        let length = piece.length;
-        let mut request = self
-            .client
-            .put_object()
-            .bucket(&self.config.bucket)
-            .key(self.key(name))
-            .content_type(CONTENT_TYPE)
-            .content_md5(aws_smithy_types::base64::encode(md5))
-            .content_length(signed(length))
-            .set_storage_class(class)
-            .metadata(OWNER, &self.config.owner)
-            .set_server_side_encryption(making.encryption())
-            .set_ssekms_key_id(making.kms_key())
-            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
-            .set_sse_customer_key(customer)
-            .set_sse_customer_key_md5(customer_md5)
-            .set_tagging(making.tags.clone())
-            .set_object_lock_mode(lock_mode)
-            .set_object_lock_retain_until_date(lock_until)
-            .body(piece.body(Arc::clone(&self.pace)));
-        if let Some(sha256) = sha256 {
-            request = request.metadata(SHA256, sha256);
-        }
-        let asked = self.asked(Action::Write, "s3:PutObject", name);
-        let sent = request.customize().config_override(self.for_data(length)).send().await;
-        let sent = sent.map_err(|error| explain::explain(asked, &error))?;
-        let tag = hex(&md5);
-        let plain = is_plain(sent.server_side_encryption());
-        match sent.e_tag().map(unquoted) {
-            Some(found) if plain && making.tags_are_digests() && is_digest(&found) && found != tag => {
-                let what = t!("store.differs_tag", expected = tag, found = escape(&found)).into_owned();
-                Err(Error::Differs { name: escape(name), place: self.place(), what })
-            }
-            _ => Ok(()),
-        }
     }
 
     async fn delete(&self, name: &str) -> Result<(), Error> {

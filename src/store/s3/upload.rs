@@ -47,10 +47,14 @@ struct Sent {
     sha256: Sha256,
 }
 
-struct Part {
-    number: i32,
-    etag: String,
-    md5: [u8; 16],
+/// A part that lies there.
+pub struct Part {
+    /// Its place, from 1 on.
+    pub number: i32,
+    /// What the store calls it.
+    pub etag: String,
+    /// What was sent.
+    pub md5: [u8; 16],
 }
 
 /// An upload at work.
@@ -320,29 +324,6 @@ impl Inner {
         let asked = self.asked(Action::Create, "s3:PutObject", name);
         let begun = request.send().await.map_err(|error| super::explain::explain(asked, &error))?;
         begun.upload_id.ok_or_else(|| self.ended(name))
-    }
-
-    async fn send_part(&self, name: &str, id: &str, number: i32, piece: Piece, md5: [u8; 16]) -> Result<Part, Error> {
-        let (customer, customer_md5) = self.config.making.customer();
-        let length = piece.length;
-        let request = self
-            .client
-            .upload_part()
-            .bucket(&self.config.bucket)
-            .key(self.key(name))
-            .upload_id(id)
-            .part_number(number)
-            .content_md5(aws_smithy_types::base64::encode(md5))
-            .content_length(super::signed(length))
-            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
-            .set_sse_customer_key(customer)
-            .set_sse_customer_key_md5(customer_md5)
-            .body(piece.body(Arc::clone(&self.pace)));
-        let request = request.customize().config_override(self.for_data(length));
-        let asked = self.asked(Action::Write, "s3:PutObject", name);
-        let sent = request.send().await.map_err(|error| super::explain::explain(asked, &error))?;
-        let etag = sent.e_tag.ok_or_else(|| self.ended(name))?;
-        Ok(Part { number, etag, md5 })
     }
 
     /// Gives an upload up; what cannot be removed now is swept at the next start.
