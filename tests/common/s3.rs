@@ -98,7 +98,14 @@ impl Bucket {
     }
 
     pub fn open(&self) -> S3Store {
-        S3Store::new(self.config(), Bandwidth::default(), Arc::new(Now), chrono_tz::UTC).unwrap()
+        self.open_with(|_| {}).unwrap()
+    }
+
+    /// With something else in its settings.
+    pub fn open_with(&self, change: impl FnOnce(&mut Config)) -> Result<S3Store, amarre::store::Error> {
+        let mut config = self.config();
+        change(&mut config);
+        S3Store::new(config, Bandwidth::default(), Arc::new(Now), chrono_tz::UTC)
     }
 
     /// Asks the server without our store; on a thread of its own, so that a runtime may be around.

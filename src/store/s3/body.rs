@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex as StdMutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 use chrono_tz::Tz;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::channel::Channel;
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
@@ -18,8 +21,8 @@ use crate::domain::bandwidth::Bandwidth;
 use crate::domain::clock::Clock;
 use crate::store::ReadAt;
 
-/// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
+/// Bytes that are read and sent at once.
+pub const CHUNK: usize = 256 * 1024;
 /// Chunks of a body that wait for the connection.
 const QUEUE: usize = 2;
 
@@ -61,11 +64,13 @@ impl Piece {
         Ok(chunk)
     }
 
-    /// As the body of a request; it is read anew for each try.
-    pub fn body(self, pace: Arc<Pace>) -> ByteStream {
+    /// As the body of a request; it is read anew for each try. `moved` is told of each step.
+    pub fn body(self, pace: Arc<Pace>, moved: Arc<Moved>) -> ByteStream {
         ByteStream::new(SdkBody::retryable(move || {
-            let (mut sender, body) = Channel::<Bytes, io::Error>::new(QUEUE);
-            let (piece, pace) = (self.clone(), Arc::clone(&pace));
+            moved.on();
+            let (mut sender, coming) = Channel::<Bytes, io::Error>::new(QUEUE);
+            let body = Measured { coming, left: self.length };
+            let (piece, pace, moved) = (self.clone(), Arc::clone(&pace), Arc::clone(&moved));
             tokio::spawn(async move {
                 let mut at = 0;
                 while at < piece.length {
@@ -87,10 +92,73 @@ impl Piece {
                     if sender.send_data(bytes).await.is_err() {
                         return;
                     }
+                    moved.on();
                 }
             });
             SdkBody::from_body_1_x(body)
         }))
+    }
+}
+
+/// A body that says how much of it is still to come, so that it travels by its length, and one that breaks off is never whole.
+struct Measured {
+    coming: Channel<Bytes, io::Error>,
+    left: u64,
+}
+
+impl Body for Measured {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let frame = Pin::new(&mut self.coming).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            let came = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.left = self.left.saturating_sub(came);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// When a body last moved.
+pub struct Moved(std::sync::Mutex<Instant>);
+
+impl Default for Moved {
+    fn default() -> Self {
+        Self(std::sync::Mutex::new(Instant::now()))
+    }
+}
+
+impl Moved {
+    fn last(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// It moves.
+    fn on(&self) {
+        *self.last() = Instant::now();
+    }
+
+    /// Waits until it has not moved for so long: also not to its end, or from there to an answer.
+    pub async fn stopped(&self, silence: Duration) {
+        loop {
+            let until = *self.last() + silence;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
     }
 }
 
@@ -146,5 +214,35 @@ impl Pace {
             start
         };
         tokio::time::sleep_until(start).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// Nobody asks for the time where nothing is limited.
+    struct Never;
+
+    impl Clock for Never {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            unreachable!()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_says_how_long_it_is_and_how_much_is_left() {
+        let length = 3 * CHUNK as u64 / 2;
+        let pace = Pace::new(Bandwidth::default(), Arc::new(Never), Tz::UTC);
+        let piece = Piece { file: Arc::new(vec![7; 2 * CHUNK]), from: 1, length };
+        let mut body = piece.body(Arc::new(pace), Arc::default()).into_inner();
+        for left in [length, length - CHUNK as u64] {
+            assert_eq!(Body::size_hint(&body).exact(), Some(left));
+            assert!(!Body::is_end_stream(&body));
+            body.frame().await.unwrap().unwrap();
+        }
+        assert!(Body::is_end_stream(&body));
     }
 }

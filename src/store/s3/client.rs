@@ -116,6 +116,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const QUESTION: Duration = Duration::from_secs(30);
 const QUESTIONS: Duration = Duration::from_secs(90);
 const QUESTION_TRIES: u32 = 5;
+/// Giving up what was begun, all in all: whoever is told to end has little time.
+pub const ABORT: Duration = Duration::from_secs(10);
 /// The longest pause between two tries.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -131,7 +133,8 @@ pub fn connect(config: &Config, limited: bool) -> Result<Client, Error> {
         None,
         "amarre",
     );
-    let stalled = StalledStreamProtectionConfig::enabled().grace_period(SILENCE).upload_enabled(!limited).build();
+    let silence = silence(config);
+    let stalled = StalledStreamProtectionConfig::enabled().grace_period(silence).upload_enabled(!limited).build();
     let mut builder = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
@@ -144,7 +147,7 @@ pub fn connect(config: &Config, limited: bool) -> Result<Client, Error> {
         .retry_config(retries(QUESTION_TRIES))
         // How often is said above; a quota that all requests share would end a long outage's tries long before.
         .retry_partition(RetryPartition::custom("amarre").token_bucket(TokenBucket::unlimited()).build())
-        .timeout_config(patience(config.deadline.min(QUESTIONS), QUESTION))
+        .timeout_config(patience(config.deadline.min(QUESTIONS), QUESTION.min(config.deadline)))
         .http_client(http(config.ca_file.as_ref())?);
     if let Ok(name) = AppName::new("amarre") {
         builder = builder.app_name(name);
@@ -164,12 +167,20 @@ fn retries(tries: u32) -> RetryConfig {
         .with_max_backoff(PAUSE)
 }
 
+/// For a question whose answer carries data: until the store's deadline, while each answer begins soon.
+pub fn for_answer(config: &Config) -> Builder {
+    Builder::new().retry_config(retries(tries(config))).timeout_config(patience(config.deadline, silence(config)))
+}
+
 /// For what carries so many bytes of data: until the store's deadline, and `slow` more where it may not be faster.
 pub fn for_data(config: &Config, bytes: u64, slow: Duration) -> Builder {
-    // The least tries take about half a minute, and each further one half of the longest pause.
+    Builder::new().retry_config(retries(tries(config))).timeout_config(patience(config.deadline, once(bytes) + slow))
+}
+
+/// The least tries take about half a minute, and each further one half of the longest pause.
+fn tries(config: &Config) -> u32 {
     let further = config.deadline.as_secs() / PAUSE.as_secs();
-    let tries = QUESTION_TRIES + u32::try_from(further).unwrap_or(u32::MAX).min(1000);
-    Builder::new().retry_config(retries(tries)).timeout_config(patience(config.deadline, once(bytes) + slow))
+    QUESTION_TRIES + u32::try_from(further).unwrap_or(u32::MAX).min(1000)
 }
 
 /// As long as `deadline` in all, `once` for each try.
@@ -179,6 +190,32 @@ pub fn patience(deadline: Duration, once: Duration) -> TimeoutConfig {
         .operation_attempt_timeout(once)
         .operation_timeout(deadline.max(once))
         .build()
+}
+
+/// How long nothing need come: never longer than one thing is tried at all.
+pub fn silence(config: &Config) -> Duration {
+    SILENCE.min(config.deadline)
+}
+
+/// Pauses between the tries that are ours: they grow to [`PAUSE`], and are shortened by chance so that many clients do not come
+/// back at once.
+pub struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(PAUSE / 20)
+    }
+}
+
+impl Pauses {
+    /// The next one.
+    pub fn next(&mut self) -> Duration {
+        let full = self.0;
+        self.0 = PAUSE.min(full * 2);
+        // Without chance they are only less well spread.
+        let chance = getrandom::u32().unwrap_or(u32::MAX);
+        full / 2 + (full / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    }
 }
 
 /// One try for so many bytes of data: a store that takes less than 20 kB a second for so long is stalled.
@@ -229,4 +266,18 @@ fn own_certificates(path: &PathBuf) -> Result<String, Error> {
         webpki::anchor_from_trusted_cert(der).map_err(|error| failed(error.to_string()))?;
     }
     Ok(ders.iter().map(|der| pem(der)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_differ() {
+        let mut pauses = Pauses::default();
+        let all: Vec<_> = (0..12).map(|_| pauses.next()).collect();
+        assert!(all[0] <= PAUSE / 20 && all[0] >= PAUSE / 40, "{all:?}");
+        assert!(all[6..].iter().all(|pause| (PAUSE / 2..=PAUSE).contains(pause)), "{all:?}");
+        assert!(all[6..].windows(2).any(|two| two[0] != two[1]), "{all:?}");
+    }
 }

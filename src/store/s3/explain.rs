@@ -8,6 +8,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use crate::domain::text::escape;
 use crate::store::{Action, Error};
 
+/// Where a store says in which region the bucket is.
+const REGION: &str = "x-amz-bucket-region";
+
 /// What was asked for, for the message.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -45,6 +48,16 @@ where
     }
 }
 
+/// Whether a refusal says no more than its status, and that may mean several things.
+pub fn is_unsaid<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    let Some(response) = error.raw_response() else { return false };
+    match response.status().as_u16() {
+        400 | 403 | 404 => true,
+        301 | 307 => response.headers().get(REGION).is_none(),
+        _ => false,
+    }
+}
+
 /// Everything that lies beneath `error`, once each.
 fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
@@ -76,7 +89,7 @@ fn unreached(asked: Asked<'_>, cause: &str) -> Error {
 fn answered(asked: Asked<'_>, response: &HttpResponse, code: &str, message: &str) -> Error {
     let (place, name) = (asked.place.to_owned(), escape(asked.name));
     let status = response.status().as_u16();
-    let right = response.headers().get("x-amz-bucket-region").map(str::to_owned);
+    let right = response.headers().get(REGION).map(str::to_owned);
     match code {
         "NoSuchBucket" => return Error::NoBucket { place },
         "NoSuchKey" | "NotFound" | "NoSuchVersion" => return Error::Missing { name, place },

@@ -5,6 +5,7 @@
 //! installation. Deleting is one request for one object, since some stores lack the request for many.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use percent_encoding::percent_decode_str;
 use rust_i18n::t;
-use sha2::{Digest as _, Sha256};
 
 use crate::domain::bandwidth::Bandwidth;
 use crate::domain::clock::Clock;
@@ -28,6 +28,7 @@ mod client;
 mod elsewhere;
 mod explain;
 mod read;
+mod send;
 mod upload;
 
 pub use client::{Config, Encryption, Making, tagging};
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     shown: String,
     pace: Arc<Pace>,
     clock: Arc<dyn Clock>,
+    /// The bucket has answered: it is there.
+    known: AtomicBool,
 }
 
 impl S3Store {
@@ -69,7 +72,7 @@ impl S3Store {
         let client = client::connect(&config, limits.is_set())?;
         let shown = place_of(&config);
         let pace = Pace::of(&shown, limits, Arc::clone(&clock), zone);
-        Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock }) })
+        Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock, known: AtomicBool::new(false) }) })
     }
 }
 
@@ -125,14 +128,9 @@ impl Store for S3Store {
     }
 
     async fn sweep_drafts(&self, mine: &(dyn for<'a> Fn(&'a str) -> bool + Send + Sync)) -> Result<Vec<String>, Error> {
-        let mut swept = Vec::new();
-        for (name, id) in self.inner.unfinished().await? {
-            if mine(&name) {
-                self.inner.abort(&name, &id).await;
-                swept.push(name);
-            }
-        }
-        Ok(swept)
+        let mut uploads = self.inner.unfinished().await?;
+        uploads.retain(|(name, _)| mine(name));
+        self.inner.abort_all(uploads).await
     }
 
     async fn space(&self) -> Result<Option<Space>, Error> {
@@ -169,13 +167,6 @@ impl Inner {
         Error::Io { action: Action::Read, name: escape(name), place: self.place(), cause: escape(&error.to_string()) }
     }
 
-    fn for_data(&self, bytes: u64) -> aws_sdk_s3::config::Builder {
-        // What may not be faster than it is asked to takes its time.
-        let others = self.config.parallel as u64;
-        let slow = self.pace.slowest().map_or(Duration::ZERO, |rate| Duration::from_secs(bytes * others / rate));
-        client::for_data(&self.config, bytes, slow)
-    }
-
     /// How long an object of now is locked.
     fn lock(&self) -> (Option<ObjectLockMode>, Option<aws_sdk_s3::primitives::DateTime>) {
         let Some((days, compliance)) = self.config.making.lock else { return (None, None) };
@@ -201,6 +192,7 @@ impl Inner {
         let mut pages = request.into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| explain::explain(self.asked(Action::List, "s3:ListBucket", ""), &error))?;
+            self.known.store(true, Ordering::Relaxed);
             let encoded = page.encoding_type() == Some(&EncodingType::Url);
             for object in page.contents() {
                 let key = object.key().map(|key| if encoded { decoded(key) } else { key.to_owned() });
@@ -246,8 +238,16 @@ impl Inner {
             .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
             .set_sse_customer_key(customer)
             .set_sse_customer_key_md5(customer_md5);
-        let asked = self.asked(Action::Open, "s3:GetObject", name);
-        let head = request.send().await.map_err(|error| explain::explain(asked, &error))?;
+        let head = match request.send().await {
+            Ok(head) => head,
+            Err(error) => {
+                let asked = self.asked(Action::Open, "s3:GetObject", name);
+                let unsaid = explain::is_unsaid(&error);
+                let error = explain::explain(asked, &error);
+                return Err(if unsaid { self.ask_why(error).await } else { error });
+            }
+        };
+        self.known.store(true, Ordering::Relaxed);
         let class = head.storage_class().map(|class| class.as_str().to_owned());
         let thawed = head.restore().is_some_and(|state| state.contains("ongoing-request=\"false\""));
         let plain = is_plain(head.server_side_encryption());
@@ -261,6 +261,30 @@ impl Inner {
             owner,
         };
         Ok((object, plain))
+    }
+
+    /// The answer to a HEAD has no body, so it does not say what is wrong: a request whose answer has one is asked in its place.
+    async fn ask_why(&self, said: Error) -> Error {
+        // That there is no such object is what it says nearly always; a bucket that is known does not go away.
+        if matches!(said, Error::Missing { .. }) && self.known.load(Ordering::Relaxed) {
+            return said;
+        }
+        let request = self.client.list_objects_v2().bucket(&self.config.bucket).max_keys(1);
+        let request = request.prefix(format!("{}/", self.config.prefix));
+        let why = match request.send().await {
+            Ok(_) => {
+                self.known.store(true, Ordering::Relaxed);
+                return said;
+            }
+            Err(error) => explain::explain(self.asked(Action::List, "s3:ListBucket", ""), &error),
+        };
+        match why {
+            Error::NoBucket { .. } | Error::Credentials { .. } | Error::Expired { .. } | Error::Skew { .. } => why,
+            Error::Region { .. } => why,
+            // Who may not list is refused to hear that there is no such object.
+            Error::Refused { .. } if matches!(said, Error::Refused { .. }) => why,
+            _ => said,
+        }
     }
 
     /// What lies there is what was sent: its length, and its entity tag where that is made of the bytes.
@@ -281,124 +305,12 @@ impl Inner {
         Ok(object)
     }
 
-    /// One request for `piece`; with its sha256 beside it, where that is known.
-    async fn put_piece(&self, name: &str, piece: Piece, sha256: Option<&str>) -> Result<(), Error> {
-        // What is put at once and has no digest is a manifest or a roles file: that must be readable at any time.
-        let class = sha256.and(self.config.making.storage_class());
-        let digests = piece.digests(Sha256::new()).await;
-        let (md5, _) = digests.map_err(|error| self.unread(name, &error))?;
-        let making = &self.config.making;
-        let (customer, customer_md5) = making.customer();
-        let (lock_mode, lock_until) = self.lock();
-        let length = piece.length;
-        let mut request = self
-            .client
-            .put_object()
-            .bucket(&self.config.bucket)
-            .key(self.key(name))
-            .content_type(CONTENT_TYPE)
-            .content_md5(aws_smithy_types::base64::encode(md5))
-            .content_length(signed(length))
-            .set_storage_class(class)
-            .metadata(OWNER, &self.config.owner)
-            .set_server_side_encryption(making.encryption())
-            .set_ssekms_key_id(making.kms_key())
-            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
-            .set_sse_customer_key(customer)
-            .set_sse_customer_key_md5(customer_md5)
-            .set_tagging(making.tags.clone())
-            .set_object_lock_mode(lock_mode)
-            .set_object_lock_retain_until_date(lock_until)
-            .body(piece.body(Arc::clone(&self.pace)));
-        if let Some(sha256) = sha256 {
-            request = request.metadata(SHA256, sha256);
-        }
-        let asked = self.asked(Action::Write, "s3:PutObject", name);
-        let sent = request.customize().config_override(self.for_data(length)).send().await;
-        let sent = sent.map_err(|error| explain::explain(asked, &error))?;
-        let tag = hex(&md5);
-        let plain = is_plain(sent.server_side_encryption());
-        match sent.e_tag().map(unquoted) {
-            Some(found) if plain && making.tags_are_digests() && is_digest(&found) && found != tag => {
-                let what = t!("store.differs_tag", expected = tag, found = escape(&found)).into_owned();
-                Err(Error::Differs { name: escape(name), place: self.place(), what })
-            }
-            _ => Ok(()),
-        }
-    }
-
     async fn delete(&self, name: &str) -> Result<(), Error> {
         check_name(name)?;
         let request = self.client.delete_object().bucket(&self.config.bucket).key(self.key(name));
         let asked = self.asked(Action::Delete, "s3:DeleteObject", name);
         request.send().await.map_err(|error| explain::explain(asked, &error))?;
         Ok(())
-    }
-
-    /// Exactly these bytes; with `tag` only of the object that has it.
-    async fn range(&self, name: &str, from: u64, length: u64, tag: Option<&str>) -> Result<Bytes, Error> {
-        check_name(name)?;
-        if length == 0 {
-            return Ok(Bytes::new());
-        }
-        let deadline = tokio::time::Instant::now() + self.config.deadline;
-        loop {
-            let cut = match self.range_once(name, from, length, tag).await {
-                Ok(Ok(bytes)) => return Ok(bytes),
-                Ok(Err(cut)) => cut,
-                Err(error) => return Err(error),
-            };
-            // The head of an answer was good and its bytes did not come: asked again, from where it was cut.
-            if tokio::time::Instant::now() >= deadline {
-                return Err(cut);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn range_once(
-        &self,
-        name: &str,
-        from: u64,
-        length: u64,
-        tag: Option<&str>,
-    ) -> Result<Result<Bytes, Error>, Error> {
-        let (customer, customer_md5) = self.config.making.customer();
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.config.bucket)
-            .key(self.key(name))
-            .range(format!("bytes={from}-{}", from + length - 1))
-            .set_if_match(tag.map(|tag| format!("\"{tag}\"")))
-            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
-            .set_sse_customer_key(customer)
-            .set_sse_customer_key_md5(customer_md5);
-        let asked = self.asked(Action::Read, "s3:GetObject", name);
-        let answer = request.customize().config_override(self.for_data(length)).send().await;
-        let answer = answer.map_err(|error| explain::explain(asked, &error))?;
-        let cut = |cause: String| Error::Io { action: Action::Read, name: escape(name), place: self.place(), cause };
-        // Fewer bytes than asked for are no cut connection: there are no more.
-        if let Some(found) = answer.content_length().and_then(|found| u64::try_from(found).ok())
-            && found != length
-        {
-            return Err(cut(t!("store.differs_length", expected = length, found = found).into_owned()));
-        }
-        // `collect` has no end of its own where a connection stays open and silent.
-        let collected = tokio::time::timeout(client::once(length), answer.body.collect()).await;
-        Ok(match collected {
-            Ok(Ok(bytes)) => {
-                let bytes = bytes.into_bytes();
-                let found = bytes.len() as u64;
-                if found == length {
-                    Ok(bytes)
-                } else {
-                    Err(cut(t!("store.differs_length", expected = length, found = found).into_owned()))
-                }
-            }
-            Ok(Err(error)) => Err(cut(escape(&error.to_string()))),
-            Err(_) => Err(Error::Silent { action: Action::Read, place: self.place() }),
-        })
     }
 
     /// Uploads beneath our prefix that have begun and not ended: name and the store's name for it.

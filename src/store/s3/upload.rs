@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use futures_util::StreamExt as _;
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use tokio::sync::oneshot;
@@ -33,6 +34,9 @@ pub fn part_size(likely: u64, surprise: u64) -> u64 {
     (likely.saturating_mul(surprise) / MOST_PARTS).div_ceil(mebibyte).saturating_mul(mebibyte).max(LEAST_PART)
 }
 
+/// Uploads that are given up at once.
+const ABORTS: usize = 8;
+
 /// What was sent.
 struct Sent {
     /// The name that the store gave the upload; `None`: it is small, and nothing was sent yet.
@@ -43,10 +47,14 @@ struct Sent {
     sha256: Sha256,
 }
 
-struct Part {
-    number: i32,
-    etag: String,
-    md5: [u8; 16],
+/// A part that lies there.
+pub struct Part {
+    /// Its place, from 1 on.
+    pub number: i32,
+    /// What the store calls it.
+    pub etag: String,
+    /// What was sent.
+    pub md5: [u8; 16],
 }
 
 /// An upload at work.
@@ -147,7 +155,7 @@ impl Upload for S3Upload {
             Ok(object) => Ok(object),
             Err(error) => {
                 if let Some(id) = &id {
-                    self.inner.abort(&self.name, id).await;
+                    self.inner.give_up(&self.name, id).await;
                 }
                 // What lies there then has no manifest, so it is no backup; the next sync replaces it, if it is ours.
                 Err(error)
@@ -156,8 +164,15 @@ impl Upload for S3Upload {
     }
 
     async fn abort(mut self: Box<Self>) {
-        if let Some(Ok(Sent { id: Some(id), .. })) = self.stopped().await {
-            self.inner.abort(&self.name, &id).await;
+        let giving_up = async {
+            if let Some(Ok(Sent { id: Some(id), .. })) = self.stopped().await {
+                self.inner.give_up(&self.name, &id).await;
+            }
+        };
+        // Whoever is told to end has little time, and a store that does not answer takes all of it: the work goes on by itself
+        // as long as the process lives.
+        if tokio::time::timeout(client::ABORT, giving_up).await.is_err() {
+            tracing::debug!(name = self.name, "abort of an upload: no answer");
         }
     }
 }
@@ -171,7 +186,7 @@ impl Drop for S3Upload {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Ok(Ok(Sent { id: Some(id), .. })) = work.await {
-                    inner.abort(&name, &id).await;
+                    inner.give_up(&name, &id).await;
                 }
             });
         }
@@ -224,7 +239,7 @@ impl Sending {
                 None => sent.id,
             };
             if let Some(id) = &id {
-                self.inner.abort(&self.name, id).await;
+                self.inner.give_up(&self.name, id).await;
             }
             return Err(error);
         }
@@ -311,36 +326,45 @@ impl Inner {
         begun.upload_id.ok_or_else(|| self.ended(name))
     }
 
-    async fn send_part(&self, name: &str, id: &str, number: i32, piece: Piece, md5: [u8; 16]) -> Result<Part, Error> {
-        let (customer, customer_md5) = self.config.making.customer();
-        let length = piece.length;
-        let request = self
-            .client
-            .upload_part()
-            .bucket(&self.config.bucket)
-            .key(self.key(name))
-            .upload_id(id)
-            .part_number(number)
-            .content_md5(aws_smithy_types::base64::encode(md5))
-            .content_length(super::signed(length))
-            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
-            .set_sse_customer_key(customer)
-            .set_sse_customer_key_md5(customer_md5)
-            .body(piece.body(Arc::clone(&self.pace)));
-        let request = request.customize().config_override(self.for_data(length));
-        let asked = self.asked(Action::Write, "s3:PutObject", name);
-        let sent = request.send().await.map_err(|error| super::explain::explain(asked, &error))?;
-        let etag = sent.e_tag.ok_or_else(|| self.ended(name))?;
-        Ok(Part { number, etag, md5 })
-    }
-
     /// Gives an upload up; what cannot be removed now is swept at the next start.
-    pub(super) async fn abort(&self, name: &str, id: &str) {
-        let request =
-            self.client.abort_multipart_upload().bucket(&self.config.bucket).key(self.key(name)).upload_id(id);
-        if let Err(error) = request.send().await {
+    async fn give_up(&self, name: &str, id: &str) {
+        if let Err(error) = self.abort(name, id).await {
             tracing::debug!(name, error = %error, "abort of an upload");
         }
+    }
+
+    /// Removes an upload that has not ended, within [`client::ABORT`]; one that the store does not know is removed.
+    async fn abort(&self, name: &str, id: &str) -> Result<(), Error> {
+        let request =
+            self.client.abort_multipart_upload().bucket(&self.config.bucket).key(self.key(name)).upload_id(id);
+        let asked = self.asked(Action::Delete, "s3:AbortMultipartUpload", name);
+        match tokio::time::timeout(client::ABORT, request.send()).await {
+            Err(_) => Err(Error::Silent { action: Action::Delete, place: self.place() }),
+            Ok(Err(error)) if error.code() != Some("NoSuchUpload") => Err(super::explain::explain(asked, &error)),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Removes those uploads, several at once and within [`client::ABORT`] in all; the names of them. Those that stay are asked for
+    /// again by whoever hears of the error.
+    pub(super) async fn abort_all(&self, uploads: Vec<(String, String)>) -> Result<Vec<String>, Error> {
+        let deadline = tokio::time::Instant::now() + client::ABORT;
+        let aborting = uploads.into_iter().map(|(name, id)| async move { self.abort(&name, &id).await.map(|()| name) });
+        let mut aborting = futures_util::stream::iter(aborting).buffer_unordered(ABORTS);
+        let (mut gone, mut failed) = (Vec::new(), None);
+        loop {
+            match tokio::time::timeout_at(deadline, aborting.next()).await {
+                Ok(Some(Ok(name))) => gone.push(name),
+                Ok(Some(Err(error))) => failed = failed.or(Some(error)),
+                Ok(None) => break,
+                Err(_) => {
+                    failed = Some(Error::Silent { action: Action::Delete, place: self.place() });
+                    break;
+                }
+            }
+        }
+        gone.sort();
+        failed.map_or(Ok(gone), Err)
     }
 }
 
