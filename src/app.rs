@@ -32,7 +32,7 @@ use crate::store::local::LocalStore;
 use crate::store::{Store, Workshop};
 use crate::supervisor::health::{self, Seen};
 use crate::supervisor::state::{self, Refused, StateFile};
-use crate::supervisor::{Jobs, Outcome, Supervisor};
+use crate::supervisor::{BackedUp, Jobs, Outcome, Supervisor};
 
 pub use crate::supervisor::health::Health;
 
@@ -284,6 +284,7 @@ impl App {
             observer: Arc::clone(&self.observer),
             state,
             waiting: None,
+            leaving: tokio::task::JoinSet::new(),
         };
         // The container goes with this process, and takes the runs of `docker compose exec` with it without a word.
         // On a host the others are other people's.
@@ -342,18 +343,21 @@ fn refused_supervisor(dir: &Path, refused: &Refused) -> Failure {
 
 #[async_trait]
 impl Jobs for App {
-    async fn backup(&self, cancel: &CancellationToken) -> Outcome {
+    async fn backup(&self, cancel: &CancellationToken) -> BackedUp {
         // Looked at first: a slot that waits for a long restore asks every few seconds, and each try would be a run in the journal.
         if self.holder().is_some() {
-            return Outcome::Busy;
+            return Outcome::Busy.into();
         }
         let app = Self { cancel: cancel.clone(), ..self.clone() };
-        match record::backup(&app).await {
-            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
-            Err(failure) => self.tell(&failure),
-            Ok(made) => {
-                record::tell(&app, &made);
-                Outcome::Ended
+        match record::begin_backup(&app).await {
+            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy.into(),
+            Err(failure) => self.tell(&failure).into(),
+            Ok(begun) => {
+                let rest = async move {
+                    let made = begun.copy(&app).await;
+                    record::tell(&app, &made);
+                };
+                BackedUp { outcome: Outcome::Ended, rest: Some(Box::pin(rest)) }
             }
         }
     }

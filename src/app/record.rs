@@ -21,21 +21,80 @@ use crate::operations::{self, Context, catalogue, heal, remote};
 
 pub use crate::journal::{Outcome, Run, RunKind};
 
-/// Makes a backup of the settings' database, with the lock, and writes it into the journal.
+/// Makes a backup of the settings' database, with the lock, and its copies without it; writes it into the journal.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn backup(app: &App) -> Result<Made, Failure> {
-    let record = Record::new(app, RunKind::Backup);
-    let result = backup_now(app, &record).await;
-    match &result {
-        Ok(made) => {
-            let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
-            record.end(app, partial(made), Some((file, bytes)), None);
-        }
-        Err(failure) => record.end(app, failure.exit, None, Some(failure)),
+    let all_sent = send_earlier(app).await;
+    let begun = begin_backup(app).await?;
+    let context = begun.context.clone();
+    let made = begun.copy(app).await;
+    // Where this one could not be sent the store is away, and asked again within the hour.
+    if !all_sent
+        && partial(&made) == Exit::Done
+        && let Err(error) = sync::sync(&context, SYNC_PATIENCE).await
+    {
+        app.warn(error.to_string());
     }
-    result
+    Ok(made)
+}
+
+/// Makes a backup, with the lock, and writes it into the journal; its copies are on their way.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
+    let record = Record::new(app, RunKind::Backup);
+    let result = async {
+        let context = app.context().await?;
+        let lock = app.lock(&context).await?;
+        record.begin(app);
+        let made = backup::backup(&context, Kind::Backup, context.database.name()).await?;
+        // Whoever looks while the copies are on their way, or after a power cut, finds what holds then.
+        let exit = if made.is_leaving() { Exit::Partial } else { Exit::Done };
+        record.end(app, exit, Some((made.manifest.file.clone(), made.manifest.stored.bytes)), None);
+        // From here on it is a backup. What follows may take hours, and nobody who restores waits for it.
+        drop(lock);
+        Ok((context, made))
+    };
+    match result.await {
+        Ok((context, made)) => Ok(Begun { record, context, made }),
+        Err(failure) => {
+            let failure: Failure = failure;
+            record.end(app, failure.exit, None, Some(&failure));
+            Err(failure)
+        }
+    }
+}
+
+/// A backup that is committed here.
+pub struct Begun {
+    record: Record,
+    context: Context,
+    made: Made,
+}
+
+impl Begun {
+    /// Completes its copies, and clears up in their places.
+    pub async fn copy(self, app: &App) -> Made {
+        let Self { record, context, mut made } = self;
+        if !made.is_leaving() {
+            return made;
+        }
+        made.copy(&context).await;
+        let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
+        record.end(app, partial(&made), Some((file, bytes)), None);
+        for (remote, copy) in context.remotes.iter().zip(&made.copies) {
+            // One that is away is cleared up another time.
+            if copy.failed.is_none()
+                && let Err(error) = remote::apply(&context, remote).await
+            {
+                app.warn(error.to_string());
+            }
+        }
+        made
+    }
 }
 
 /// What a run tells at its end: what was made, and the three lines where it lies and what is kept.
@@ -97,7 +156,8 @@ pub async fn sync(app: &App) -> Result<Synced, Failure> {
     let context = app.context().await?;
     // What a dead run left is mended first, where nobody is at work. Whoever is has nothing that this would touch.
     match app.lock(&context).await {
-        Err(failure) if failure.exit != Exit::Locked => return Err(failure),
+        // A database that is away is no reason to keep its backups from their second place: rather the contrary.
+        Err(failure) if failure.exit != Exit::Locked => app.warn(failure.message),
         _ => {}
     }
     let record = Record::new(app, RunKind::Sync);
@@ -106,39 +166,12 @@ pub async fn sync(app: &App) -> Result<Synced, Failure> {
         Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() => {}
         Ok(synced) => {
             let exit = if synced.failed.is_empty() { Exit::Done } else { Exit::Partial };
+            record.begin(app);
             record.end(app, exit, None, None);
         }
         Err(failure) => record.end(app, failure.exit, None, Some(failure)),
     }
     result
-}
-
-async fn backup_now(app: &App, record: &Record) -> Result<Made, Failure> {
-    let context = app.context().await?;
-    let all_sent = send_earlier(app, &context).await;
-    let lock = app.lock(&context).await?;
-    record.begin(app);
-    let mut made = backup::backup(&context, Kind::Backup, context.database.name()).await?;
-    // From here on it is a backup. What follows may take hours, and nobody who restores waits for it.
-    drop(lock);
-    if made.is_leaving() {
-        let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
-        // Who looks meanwhile, or after a power cut, finds what holds then.
-        record.end(app, Exit::Partial, Some((file, bytes)), None);
-        made.copy(&context).await;
-    }
-    // Where this one could not be sent the store is away, and asked again within the hour.
-    if partial(&made) == Exit::Done && !context.remotes.is_empty() && !context.cancel.is_cancelled() {
-        if !all_sent && let Err(error) = sync::sync(&context, SYNC_PATIENCE).await {
-            app.warn(error.to_string());
-        }
-        for remote in &context.remotes {
-            if let Err(error) = remote::apply(&context, remote).await {
-                app.warn(error.to_string());
-            }
-        }
-    }
-    Ok(made)
 }
 
 /// Replaces what is damaged here by what a second place has: each file, and where its good copy was found.
@@ -166,12 +199,17 @@ pub async fn heal(app: &App) -> Result<Vec<(String, Option<String>)>, Failure> {
 }
 
 /// Sends what earlier runs could not, for as long as a backup may wait; says whether all of it is sent.
-async fn send_earlier(app: &App, context: &Context) -> bool {
-    if context.remotes.is_empty() {
+async fn send_earlier(app: &App) -> bool {
+    if app.settings.s3.is_empty() {
         return true;
     }
+    let context = match app.context().await {
+        Ok(context) => context,
+        // The backup itself says what is wrong.
+        Err(_) => return true,
+    };
     // What is dropped in the middle takes back what it has begun.
-    match tokio::time::timeout(BEFORE, sync::sync(context, BACKUP_PATIENCE)).await {
+    match tokio::time::timeout(BEFORE, sync::sync(&context, BACKUP_PATIENCE)).await {
         Ok(Ok(synced)) => synced.failed.is_empty(),
         Ok(Err(error)) => {
             app.warn(error.to_string());

@@ -6,6 +6,7 @@ use crate::cli::Context;
 use crate::cli::args::GetArgs;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
+use crate::operations;
 use crate::operations::fetch::{self, Thaw};
 
 /// Runs the command.
@@ -17,6 +18,7 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     let operations = app.context().await?;
     let found = fetch::find(&operations, &args.wanted).await?;
     if let Some(days) = args.thaw {
+        let Some(found) = found.first() else { return Err(operations::Error::NoRemote.into()) };
         let file = escape(&found.file);
         match found.store.thaw(&found.file, days).await? {
             // It can be fetched, and is.
@@ -29,9 +31,9 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
         }
     }
     let _lock = app.lock(&operations).await?;
-    fetch::fetch(&operations, &found).await?;
+    let file = fetch::first(&operations, &found).await?;
     let directory = escape(&context.settings.backup_dir.display().to_string());
-    context.output.message(&t!("fetch.done", file = escape(&found.file), directory = directory));
+    context.output.message(&t!("fetch.done", file = escape(&file), directory = directory));
     context.tell_memory();
     Ok(Exit::Done)
 }

@@ -34,21 +34,23 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
         Wanted::File(file) => app.source(&file)?,
         Wanted::Bucket(name) => {
             let found = fetch::find(&operations, &name).await?;
-            fetch::fetch(&operations, &found).await?;
-            Source::Name(found.file)
+            Source::Name(fetch::first(&operations, &found).await?)
         }
-        Wanted::Latest | Wanted::Undo => match fetch::newer(&operations).await? {
-            Some(found) => match fetch::fetch(&operations, &found).await {
-                Ok(()) => Source::Name(found.file),
-                Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
-                // What lies here is older, and there.
-                Err(error) => {
-                    app.warn(t!("fetch.failed", file = escape(&found.file), cause = error));
-                    Source::Latest
-                }
-            },
-            None => Source::Latest,
-        },
+        Wanted::Latest | Wanted::Undo => {
+            let found = fetch::newer(&operations).await?;
+            match found.first() {
+                Some(newest) => match fetch::first(&operations, &found).await {
+                    Ok(file) => Source::Name(file),
+                    Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
+                    // What lies here is older, and there.
+                    Err(error) => {
+                        app.warn(t!("fetch.failed", file = escape(&newest.file), cause = error));
+                        Source::Latest
+                    }
+                },
+                None => Source::Latest,
+            }
+        }
     };
     drop(lock);
     let request = Request { source, into: args.into.clone(), drop_old: args.no_keep_old };

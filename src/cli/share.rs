@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::Context;
 use crate::cli::args::ShareArgs;
 use crate::error::{Exit, Failure};
-use crate::operations::fetch;
+use crate::operations::{self, fetch};
 
 /// Runs the command.
 ///
@@ -16,6 +16,7 @@ use crate::operations::fetch;
 pub async fn run(context: &Context, args: &ShareArgs) -> Result<Exit, Failure> {
     let operations = context.app("share").context().await?;
     let found = fetch::find(&operations, &args.wanted).await?;
+    let Some(found) = found.into_iter().next() else { return Err(operations::Error::NoRemote.into()) };
     let address = found.store.share(&found.file, args.time).await?;
     let time = TimeDelta::from_std(args.time).unwrap_or(TimeDelta::days(7));
     let until = (context.clock.now() + time).with_timezone(&context.settings.zone);

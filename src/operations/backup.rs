@@ -75,6 +75,8 @@ struct Start {
     started_at: chrono::DateTime<chrono::Utc>,
     /// Whether the data got its name: only then may it be removed by that name.
     published: AtomicBool,
+    /// Whether something of it may be left in a second place.
+    unfinished: AtomicBool,
 }
 
 /// Makes a backup of `database` and, for [`Kind::Backup`], applies retention. Its copies elsewhere are on their way then: see [`Made::copy`].
@@ -127,7 +129,17 @@ async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start,
     let name = BackupName::new(kind, database, started_at, context.rules.zone)
         .stored_as(context.rules.compression)
         .next_free(|n| taken.contains(n));
-    let start = Start { run, kind, server, facts, name, last, started_at, published: AtomicBool::new(false) };
+    let start = Start {
+        run,
+        kind,
+        server,
+        facts,
+        name,
+        last,
+        started_at,
+        published: AtomicBool::new(false),
+        unfinished: AtomicBool::new(false),
+    };
     context.note(t!("backup.started", database = escape(database), file = start.name.file()));
     put_intent(context, &start, None)?;
     hit("backup.1").await;
@@ -214,9 +226,16 @@ async fn make(context: &Context, start: &Start) -> Result<(Manifest, Timings, Co
     match publish(context, start, draft, dumped, roles).await {
         Ok(manifest) => Ok((manifest, timings, copies)),
         Err(error) => {
-            copies.abort().await;
+            give_up(start, copies).await;
             Err(error)
         }
+    }
+}
+
+/// What is not removed there now stays named in the intent.
+async fn give_up(start: &Start, copies: Copies) {
+    if !copies.abort().await {
+        start.unfinished.store(true, Ordering::Relaxed);
     }
 }
 
@@ -264,7 +283,7 @@ async fn dump(context: &Context, start: &Start) -> Result<(Box<dyn Draft>, Dumpe
     match dump_into(context, start, draft, grown).await {
         Ok((draft, dumped, roles)) => Ok((draft, dumped, roles, copies)),
         Err(error) => {
-            copies.abort().await;
+            give_up(start, copies).await;
             Err(error)
         }
     }
@@ -464,6 +483,7 @@ async fn abandon(context: &Context, start: &Start) {
         false => Ok(()),
     };
     match (swept, removed) {
+        (Ok(_), Ok(())) if start.unfinished.load(Ordering::Relaxed) => {}
         (Ok(_), Ok(())) => {
             if let Err(error) = context.intents.end(&start.run) {
                 context.warn(error.to_string());

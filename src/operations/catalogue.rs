@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 
 use super::{Context, Error, Remote};
-use crate::domain::catalogue::{Catalogue, Input, Object, manifests_of};
+use crate::domain::catalogue::{Catalogue, Input, Object, Verification, manifests_of};
 use crate::domain::manifest::{self, Manifest};
 use crate::domain::name;
 use crate::store::{self, Listing, Store};
@@ -80,7 +80,39 @@ pub(super) async fn look(context: &Context, remote: &Remote) -> Result<(BTreeSet
     Ok((listing.objects.into_iter().map(|object| object.name).collect(), catalogue))
 }
 
+/// What a reading of a copy found is remembered under the place and its name there.
+fn lies_at(place: &str, file: &str) -> String {
+    format!("{place}/{file}")
+}
+
+/// Remembers what a whole reading of a copy in a second place found.
+pub(super) fn note_there(context: &Context, remote: &Remote, manifest: &Manifest, found: Result<(), &Error>) {
+    let verification = Verification {
+        file: lies_at(&remote.store.place(), &manifest.file),
+        at: context.clock.now(),
+        ok: found.is_ok(),
+        stored_sha256: manifest.stored.sha256.clone(),
+        detail: found.err().map(ToString::to_string).unwrap_or_default(),
+    };
+    if let Err(error) = context.journal.verified(&verification) {
+        context.warn(error.to_string());
+    }
+}
+
+/// What was found when copies there were read whole.
+fn verifications_there(context: &Context, remote: &Remote) -> Vec<Verification> {
+    let all = context.journal.verifications().unwrap_or_else(|error| {
+        context.warn(error.to_string());
+        Vec::new()
+    });
+    let prefix = lies_at(&remote.store.place(), "");
+    let there =
+        |v: Verification| v.file.strip_prefix(&prefix).map(str::to_owned).map(|file| Verification { file, ..v });
+    all.into_iter().filter_map(there).collect()
+}
+
 async fn of_listing(context: &Context, remote: &Remote, listing: &Listing) -> Result<Catalogue, Error> {
+    let verifications = verifications_there(context, remote);
     let manifests = remote_manifests(remote, listing).await?;
     let committed: BTreeMap<&str, &store::Object> = listing.objects.iter().map(|o| (o.name.as_str(), o)).collect();
     let objects = listing.objects.iter().map(|o| {
@@ -96,7 +128,7 @@ async fn of_listing(context: &Context, remote: &Remote, listing: &Listing) -> Re
     Ok(Catalogue::build(Input {
         objects,
         manifests,
-        verifications: &[],
+        verifications: &verifications,
         installation: &context.rules.installation,
         database: context.database.name(),
         zone: context.rules.zone,
@@ -118,15 +150,25 @@ async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Pars
             }
             let (store, known) = (Arc::clone(&remote.store), Arc::clone(&remote.known));
             reading.spawn(async move {
-                let parsed = read_manifest(store.as_ref(), &object.name).await;
+                let parsed = match store.read(&object.name, MANIFEST_LIMIT).await {
+                    Ok(bytes) => Manifest::parse(&bytes),
+                    // It is there and cannot be read: that is something to know of it. Deleted since it was listed: so is that.
+                    Err(
+                        error @ (store::Error::Missing { .. }
+                        | store::Error::TooLarge { .. }
+                        | store::Error::Frozen { .. }),
+                    ) => Err(manifest::Error::Unread { cause: error.to_string() }),
+                    // Nobody knows then what there is.
+                    Err(error) => return Err(error),
+                };
                 if let Ok(manifest) = &parsed {
                     known.keep(&object, manifest);
                 }
-                (object.name, parsed)
+                Ok((object.name, parsed))
             });
         }
         match reading.join_next().await {
-            Some(read) => manifests.push(read?),
+            Some(read) => manifests.push(read??),
             None => return Ok(manifests),
         }
     }

@@ -5,6 +5,7 @@ use super::{Context, Error, Remote, catalogue, prune};
 use crate::domain::catalogue::Entry;
 use crate::domain::name;
 use crate::journal::intent::Work;
+use crate::store;
 
 /// Where a backup lies.
 #[derive(Debug, Clone)]
@@ -53,45 +54,56 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
     let files = std::slice::from_ref(&lies.file);
     // Nobody sends it meanwhile.
     let Ok(_claim) = context.claim(&lies.file) else { return Err(Error::InUse { file: lies.file.clone() }) };
+    // All that is meant is written down before the first byte goes.
+    let remotes = if everywhere { context.remotes.as_slice() } else { &[] };
+    let mut places = Vec::new();
+    for remote in remotes {
+        let run = context.new_run();
+        let work = Work::Delete { files: files.to_vec(), place: Some(remote.store.place()), asked: true };
+        let put = context.intents.put(&context.intent(&run, work));
+        put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+        places.push((remote, run));
+    }
     // Here first: nothing could send it anew then.
-    prune::delete(context, files, true).await?;
-    if everywhere {
-        for remote in &context.remotes {
-            let run = context.new_run();
-            let work = Work::Delete { files: files.to_vec(), place: Some(remote.store.place()), asked: true };
-            let put = context.intents.put(&context.intent(&run, work));
-            put.map_err(|error| Error::Intent { cause: error.to_string() })?;
-            hit("erase.1").await;
-            match finish(remote, files).await {
-                // A lock or a missing right stays: trying again at each start would say the same.
-                Ok(()) | Err(Error::Store(crate::store::Error::Refused { .. })) => {}
-                Err(error) => return Err(error),
-            }
-            context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
-            let left = names_left(remote, &lies.file).await?;
-            if !left.is_empty() {
-                return Err(Error::Stays { file: left.join(", "), place: remote.store.place() });
+    let mut told = prune::delete(context, files, true).await;
+    for (remote, run) in places {
+        hit("erase.1").await;
+        match finish(remote, files).await {
+            Ok(()) => {}
+            // The operator knows, and a lock does not go by asking again.
+            Err(error @ Error::Stays { .. }) => told = Err(error),
+            Err(error) => {
+                told = Err(error);
+                continue;
             }
         }
+        context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
     }
-    Ok(())
+    told
 }
 
-/// Manifest, companion, data, with all that is kept of them. May be repeated.
+/// Manifest, companion, data, with all that is kept of them, and what of it was never finished. May be repeated.
+///
+/// # Errors
+/// [`Error::Stays`]: the place refuses, for good as far as we know.
 pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Error> {
+    let store = &remote.store;
+    let mut refused = Vec::new();
     for file in files {
+        match store.sweep_drafts(&|name| name == file).await {
+            Ok(_) | Err(store::Error::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         for name in names(file) {
-            remote.store.erase(&name).await?;
+            match store.erase(&name).await {
+                Ok(_) => {}
+                Err(store::Error::Refused { .. }) => refused.push(name),
+                Err(error) => return Err(error.into()),
+            }
             hit("erase.2").await;
         }
     }
-    Ok(())
-}
-
-async fn names_left(remote: &Remote, file: &str) -> Result<Vec<String>, Error> {
-    let all = names(file);
-    let objects = remote.store.list().await?.objects;
-    Ok(objects.into_iter().map(|object| object.name).filter(|name| all.contains(name)).collect())
+    if refused.is_empty() { Ok(()) } else { Err(Error::Stays { file: refused.join(", "), place: store.place() }) }
 }
 
 /// The manifest first: without it the rest is no backup.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rust_i18n::t;
 
 use super::failpoint::hit;
-use super::{Context, Error, catalogue, upload};
+use super::{Context, Error, Remote, catalogue, upload};
 use crate::domain::catalogue::{Entry, Reason, State, Verification};
 use crate::domain::manifest::{Manifest, Measure};
 use crate::domain::name::{self, Kind};
@@ -32,16 +32,17 @@ pub struct Found {
     pub manifest: Option<Arc<Manifest>>,
 }
 
-/// The backup that `wanted` names in the second places, the first that has it: a file name, with or without `backups/`, or what
-/// [`crate::domain::catalogue::Catalogue::find`] understands.
+/// The backup that `wanted` names in the second places: a file name, with or without `backups/`, or what
+/// [`crate::domain::catalogue::Catalogue::find`] understands. Where several have it each is named, what may be used first: a copy may be damaged.
 ///
 /// # Errors
-/// [`Error::NoRemote`]; what kept the last place from answering; that none has it.
-pub async fn find(context: &Context, wanted: &str) -> Result<Found, Error> {
-    let mut failed = None;
+/// [`Error::NoRemote`]; what kept a place from answering; that none has it.
+pub async fn find(context: &Context, wanted: &str) -> Result<Vec<Found>, Error> {
+    let (mut found, mut failed) = (Vec::new(), None);
     for remote in &context.remotes {
-        let there = match catalogue::load_remote(context, remote).await {
+        let there = match context.or_cancelled(catalogue::load_remote(context, remote)).await {
             Ok(there) => there,
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => {
                 // That it is in none is not known then.
                 failed = Some(error);
@@ -49,35 +50,39 @@ pub async fn find(context: &Context, wanted: &str) -> Result<Found, Error> {
             }
         };
         match there.find(wanted) {
-            Ok(entry) => {
-                let (store, file) = (remote.store.clone(), entry.file.clone());
-                return Ok(Found { store, file, manifest: entry.manifest.clone() });
-            }
+            Ok(entry) => found.push((matches!(entry.state, State::SetAside(_)), of(remote, entry))),
             Err(error) if failed.is_none() => failed = Some(error.into()),
             Err(_) => {}
         }
     }
-    Err(failed.unwrap_or(Error::NoRemote))
+    found.sort_by_key(|(set_aside, _)| *set_aside);
+    if found.is_empty() { Err(failed.unwrap_or(Error::NoRemote)) } else { Ok(found.into_iter().map(|f| f.1).collect()) }
 }
 
-/// The newest verified backup of this installation, if a second place has one that is newer than all that lie here. A place that does
-/// not answer is said: nobody waits for it when a restore is urgent.
+fn of(remote: &Remote, entry: &Entry) -> Found {
+    Found { store: remote.store.clone(), file: entry.file.clone(), manifest: entry.manifest.clone() }
+}
+
+/// The verified backups of this installation that second places have and that are newer than all that lie here, newest first. A place that
+/// does not answer is said: nobody waits for it when a restore is urgent.
 ///
 /// # Errors
 /// When the local store cannot be listed.
-pub async fn newer(context: &Context) -> Result<Option<Found>, Error> {
+pub async fn newer(context: &Context) -> Result<Vec<Found>, Error> {
     let here = catalogue::load(context).await?;
-    let mut newest = here.latest_verified().map(|entry| entry.date);
+    let newest = here.latest_verified().map(|entry| entry.date);
     // A damaged copy of it is replaced; what else has its name stays.
     let taken = |wanted: &Entry| {
         let same = here.entries().iter().find(|entry| entry.file == wanted.file);
         let id = |entry: &Entry| entry.manifest.as_ref().map(|manifest| manifest.id.clone());
         same.is_some_and(|same| same.manifest.is_some() && id(same) != id(wanted))
     };
-    let mut found = None;
+    let mut found = Vec::new();
     for remote in &context.remotes {
-        let there = match tokio::time::timeout(PATIENCE, catalogue::load_remote(context, remote)).await {
+        let asked = tokio::time::timeout(PATIENCE, context.or_cancelled(catalogue::load_remote(context, remote)));
+        let there = match asked.await {
             Ok(Ok(there)) => there,
+            Ok(Err(Error::Cancelled)) => return Err(Error::Cancelled),
             Err(_) => {
                 let cause = t!("backup.roles_silent", seconds = PATIENCE.as_secs());
                 context.warn(t!("fetch.unknown", place = remote.store.place(), cause = cause));
@@ -93,18 +98,39 @@ pub async fn newer(context: &Context) -> Result<Option<Found>, Error> {
             let state = matches!(e.state, State::Verified { .. } | State::Committed);
             e.own && e.kind == Some(Kind::Backup) && state && !taken(e)
         };
-        if let Some(entry) = there.entries().iter().find(usable)
-            && newest.is_none_or(|newest| entry.date > newest)
-        {
-            newest = Some(entry.date);
-            let (store, file) = (remote.store.clone(), entry.file.clone());
-            found = Some(Found { store, file, manifest: entry.manifest.clone() });
-        }
+        let newer = there.entries().iter().filter(usable).filter(|e| newest.is_none_or(|newest| e.date > newest));
+        found.extend(newer.map(|entry| (entry.date, of(remote, entry))));
     }
-    if let Some(found) = &found {
+    // The places stand in the order of the settings where they have the same.
+    found.sort_by_key(|(date, _)| std::cmp::Reverse(*date));
+    let found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
+    if let Some(found) = found.first() {
         context.note(t!("fetch.newer", file = escape(&found.file), place = found.store.place()));
     }
     Ok(found)
+}
+
+/// Fetches the first of `found` that can be had; says which. Called with the lock held.
+///
+/// # Errors
+/// What kept the last one from coming; nothing of any lies here then.
+pub async fn first(context: &Context, found: &[Found]) -> Result<String, Error> {
+    let mut failed = Error::NoRemote;
+    for one in found {
+        match fetch(context, one).await {
+            Ok(()) => return Ok(one.file.clone()),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            // No other place makes room here.
+            Err(error @ (Error::NoSpace { .. } | Error::Intent { .. })) => return Err(error),
+            Err(error) => {
+                if found.len() > 1 {
+                    context.warn(t!("fetch.next", file = escape(&one.file), place = one.store.place(), cause = error));
+                }
+                failed = error;
+            }
+        }
+    }
+    Err(failed)
 }
 
 /// What lies here under the name of what is fetched.
@@ -167,6 +193,8 @@ async fn look(context: &Context, found: &Found) -> Result<Here, Error> {
         (_, Some(own)) if own.id != manifest.id => taken(),
         (State::Verified { .. } | State::Committed, _) => Ok(Here::Whole),
         (State::SetAside(Reason::FromTheFuture(_) | Reason::ManifestOfAnother(_)), _) => taken(),
+        // Of one whose manifest cannot be read any more the name has to do: for one of ours.
+        (State::SetAside(_), None) if manifest.installation != context.rules.installation => taken(),
         (State::SetAside(_), _) => Ok(Here::Damaged),
     }
 }
@@ -206,7 +234,9 @@ async fn download(context: &Context, found: &Found, over: bool) -> Result<(Box<d
         }
         Ok::<_, std::io::Error>(Some((draft, meter.finish())))
     });
-    let copied = copied.await?.map_err(|error| match store::Error::recover(error) {
+    // The thread ends with its next byte, or with the process; its draft goes with it, or at the next start.
+    let copied = context.or_cancelled(async { copied.await.map_err(Error::from) }).await?;
+    let copied = copied.map_err(|error| match store::Error::recover(error) {
         Ok(error) => Error::from(error),
         Err(source) => crate::dump::Error::Read { source }.into(),
     });

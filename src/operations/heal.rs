@@ -63,11 +63,23 @@ fn same(there: &Catalogue, entry: &Entry) -> Option<Arc<Manifest>> {
     equal.then_some(manifest)
 }
 
-/// Reads a copy in a second place whole, and compares it with its manifest there.
+/// Reads a copy in a second place whole, compares it with its manifest there, and remembers what it found.
 ///
 /// # Errors
 /// [`Error::Unequal`] and [`store::Error::Missing`]: it is damaged. Others say nothing about it.
 pub async fn check_there(context: &Context, remote: &Remote, manifest: &Manifest) -> Result<(), Error> {
+    let found = read_there(context, remote, manifest).await;
+    match &found {
+        Ok(()) => catalogue::note_there(context, remote, manifest, Ok(())),
+        Err(error @ (Error::Unequal { .. } | Error::Store(store::Error::Missing { .. }))) => {
+            catalogue::note_there(context, remote, manifest, Err(error));
+        }
+        Err(_) => {}
+    }
+    found
+}
+
+async fn read_there(context: &Context, remote: &Remote, manifest: &Manifest) -> Result<(), Error> {
     context.check_cancelled()?;
     context.note(t!("verify.started_in", file = escape(&manifest.file), place = remote.store.place()));
     let reader = context.or_cancelled(remote.store.open(&manifest.file)).await?;
@@ -96,7 +108,7 @@ pub async fn heal_there(context: &Context, remote: &Remote, manifest: &Manifest)
     let Some(own) = own.into_iter().find(|own| own.id == manifest.id) else { return Ok(false) };
     let Ok(_claim) = context.claim(&own.file) else { return Err(Error::InUse { file: own.file.clone() }) };
     let there = sync::look(context, remote).await?;
-    sync::copy(context, remote, own, &there).await?;
+    let _ = sync::copy(context, remote, own, &there).await?;
     context.note(t!("heal.done_there", file = escape(&own.file), place = remote.store.place()));
     Ok(true)
 }

@@ -2,6 +2,7 @@
 //! half deleted is no backup any more; an intent tells the next start to finish it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rust_i18n::t;
 
@@ -33,16 +34,22 @@ pub async fn plan(context: &Context) -> Result<Plan, Error> {
 /// Less room than this, a tenth, or than the next backup needs, and even what has no second copy may go.
 const FLOOR: u64 = 10;
 
+/// How long a place may take to say what it has: the lock is held meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Backups that no second place has: where there shall be one. A place that does not answer has none.
 async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<String>, Error> {
     let (mut unsent, mut sent) = (BTreeSet::new(), BTreeSet::new());
     for remote in &context.remotes {
-        let there = match catalogue::load_remote(context, remote).await {
-            Ok(there) => there.only_with_manifest(),
-            Err(error) => {
+        let asked = tokio::time::timeout(PATIENCE, context.or_cancelled(catalogue::load_remote(context, remote)));
+        let there = match asked.await {
+            Ok(Ok(there)) => there.only_with_manifest(),
+            Ok(Err(Error::Cancelled)) => return Err(Error::Cancelled),
+            Ok(Err(error)) => {
                 context.warn(error.to_string());
                 Catalogue::default()
             }
+            Err(_) => Catalogue::default(),
         };
         unsent.extend(sync::wanted(context, remote, catalogue, &there)?);
         let there = sync::usable(&there);

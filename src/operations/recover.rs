@@ -10,6 +10,7 @@ use super::{Context, Error, backup, erase, prune, remote};
 use crate::domain::text::escape;
 use crate::dump;
 use crate::journal::intent::{Intent, Work};
+use crate::store;
 
 /// How long a second place may take where a run waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
             context.warn(t!("recover.of_another", run = intent.run, name = escape(&intent.installation)));
             continue;
         }
+        // A rotation elsewhere needs no lock: one that is at work has its claim.
+        let Ok(_claim) = context.claim(intent.run.as_str()) else { continue };
         context.note(t!("recover.found", run = intent.run));
         if !mend(context, intent).await? {
             continue;
@@ -72,6 +75,8 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
             let mut whole = true;
             for remote in &context.remotes {
                 let ours = |name: &str| name == file;
+                // Committed, and its copies are still on their way.
+                let Ok(_claim) = context.claim(file) else { continue };
                 let sweeping = remote.store.sweep_drafts(&ours);
                 // A run waits for this: a place that is away is asked again by the next.
                 let Ok(swept) = tokio::time::timeout(PATIENCE, sweeping).await else {
@@ -79,7 +84,7 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
                     continue;
                 };
                 // Keys that may not ask leave that to the bucket's own rules.
-                let refused = matches!(swept, Err(crate::store::Error::Refused { .. }));
+                let refused = matches!(swept, Err(store::Error::Refused { .. }));
                 whole &= refused || told(context, swept.map(drop).map_err(Error::from));
             }
             Ok(whole)
@@ -87,8 +92,25 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
         Work::Delete { files, place: None, asked } => prune::finish(context, files, *asked).await,
         Work::Delete { files, place: Some(place), asked } => {
             match context.remotes.iter().find(|r| r.store.place() == *place) {
-                Some(remote) if *asked => Ok(told(context, erase::finish(remote, files).await)),
-                Some(remote) => Ok(told(context, remote::finish(remote, files).await)),
+                Some(remote) => {
+                    let finish = async {
+                        match asked {
+                            true => erase::finish(remote, files).await,
+                            false => remote::finish(context, remote, files).await,
+                        }
+                    };
+                    let finished = tokio::time::timeout(PATIENCE, finish).await;
+                    let silent =
+                        || store::Error::Silent { action: store::Action::Delete, place: remote.store.place() }.into();
+                    let finished = finished.unwrap_or_else(|_| Err(silent()));
+                    // A lock does not go by asking again.
+                    let stays = matches!(finished, Err(Error::Stays { .. }));
+                    Ok(told(context, finished) || stays)
+                }
+                None if *asked => {
+                    context.warn(t!("recover.asked", files = escape(&files.join(", ")), place = escape(place)));
+                    Ok(false)
+                }
                 // Whoever took it out of the settings keeps what lies there.
                 None => Ok(true),
             }
@@ -123,11 +145,7 @@ async fn measure(context: &Context, file: &str) -> Result<Option<crate::domain::
             Ok(measured.ok())
         }
         // What is there instead (a link, a directory) is nothing of ours.
-        Err(
-            crate::store::Error::Missing { .. }
-            | crate::store::Error::Link { .. }
-            | crate::store::Error::NotAFile { .. },
-        ) => Ok(None),
+        Err(store::Error::Missing { .. } | store::Error::Link { .. } | store::Error::NotAFile { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

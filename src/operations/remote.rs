@@ -1,6 +1,7 @@
 //! Retention in the second places: the same rules, over what lies there.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rust_i18n::t;
 
@@ -10,6 +11,9 @@ use crate::domain::name;
 use crate::domain::retention::{self, Pins, Plan};
 use crate::journal::intent::Work;
 use crate::store;
+
+/// How long deleting one backup may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What would be deleted in `remote`, and why the rest stays. Only what has a manifest of this installation is spoken of.
 ///
@@ -31,9 +35,11 @@ async fn delete_one(remote: &Remote, file: &str) -> Result<(), Error> {
 }
 
 /// Finishes what an interrupted rotation there left half deleted; what it had not begun with stays.
-pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Error> {
+pub(super) async fn finish(context: &Context, remote: &Remote, files: &[String]) -> Result<(), Error> {
     let there: BTreeSet<String> = remote.store.list().await?.objects.into_iter().map(|o| o.name).collect();
     for file in files.iter().filter(|file| !there.contains(&name::manifest_name(file))) {
+        // Sent anew at this moment: then it is not the end of that rotation any more.
+        let Ok(_claim) = context.claim(file) else { continue };
         if there.contains(file) || there.contains(&name::roles_name(file)) {
             delete_one(remote, file).await?;
         }
@@ -47,24 +53,27 @@ pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Erro
 /// # Errors
 /// [`Error`].
 pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
-    let plan = plan(context, remote).await?;
+    let plan = context.or_cancelled(plan(context, remote)).await?;
     let place = remote.store.place();
     let mut removed = 0;
     let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
     let run = context.new_run();
+    // It holds no lock: by this whoever mends knows that it lives.
+    let _alive = context.claim(run.as_str()).ok().flatten();
     if !files.is_empty() {
         let work = Work::Delete { files: files.clone(), place: Some(place.clone()), asked: false };
         let put = context.intents.put(&context.intent(&run, work));
         put.map_err(|error| Error::Intent { cause: error.to_string() })?;
     }
     hit("remote.1").await;
+    let silent = || store::Error::Silent { action: store::Action::Delete, place: place.clone() }.into();
     for file in &files {
         if context.check_cancelled().is_err() {
             break;
         }
         // Somebody fetches it, or sends it anew, at this moment: the next rotation decides.
         let Ok(_claim) = context.claim(file) else { continue };
-        match delete_one(remote, file).await {
+        match tokio::time::timeout(PATIENCE, delete_one(remote, file)).await.unwrap_or_else(|_| Err(silent())) {
             Ok(()) => removed += 1,
             Err(Error::Store(store::Error::Refused { .. })) => {
                 context.note(t!("sync.external", place = place));

@@ -10,14 +10,14 @@ use rust_i18n::t;
 use super::failpoint::hit;
 use super::upload::{self, Copied};
 use super::{Context, Error, Remote, catalogue};
-use crate::domain::catalogue::{Catalogue, Entry, State};
-use crate::domain::manifest::Manifest;
+use crate::domain::catalogue::{Catalogue, Entry, Reason, State};
+use crate::domain::manifest::{self, Manifest};
 use crate::domain::name;
 use crate::domain::retention::{self, Action, Pins};
 use crate::domain::run::RunId;
 use crate::domain::text::escape;
 use crate::error::Explain as _;
-use crate::store::{self, Growing};
+use crate::store::{self, Growing, Store};
 
 /// What a sync came to.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,8 @@ pub async fn sync(context: &Context, patience: Duration) -> Result<Synced, Error
                 continue;
             }
             match copy(context, remote, manifest, &there).await {
-                Ok(()) => {
+                Ok(Sent::Already) => {}
+                Ok(Sent::Now) => {
                     context.note(t!("sync.copied", file = escape(&entry.file), place = place));
                     synced.copied.push((entry.file.clone(), place.clone()));
                 }
@@ -96,8 +97,11 @@ async fn sweep(context: &Context, remote: &Remote, here: &Catalogue) -> usize {
     let own: BTreeSet<&str> = here.entries().iter().filter(|e| e.own).map(|e| e.file.as_str()).collect();
     let claims = Mutex::new(Vec::new());
     let mine = |name: &str| {
+        // Only what is surely nobody's: where a claim cannot be written down it might be a live one's.
         let claim = if own.contains(name) { context.claim(name) } else { return false };
-        claim.map(|claim| claims.lock().unwrap_or_else(PoisonError::into_inner).push(claim)).is_ok()
+        let Ok(Some(claim)) = claim else { return false };
+        claims.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+        true
     };
     match context.or_cancelled(remote.store.sweep_drafts(&mine)).await {
         Ok(swept) => swept.len(),
@@ -112,13 +116,14 @@ async fn sweep(context: &Context, remote: &Remote, here: &Catalogue) -> usize {
 
 /// What a second place has.
 pub(super) struct There {
-    names: BTreeSet<String>,
+    /// With what has no manifest, or one that cannot be read.
+    all: Catalogue,
     catalogue: Catalogue,
 }
 
 pub(super) async fn look(context: &Context, remote: &Remote) -> Result<There, Error> {
-    let (names, catalogue) = catalogue::look(context, remote).await?;
-    Ok(There { names, catalogue: catalogue.only_with_manifest() })
+    let all = catalogue::load_remote(context, remote).await?;
+    Ok(There { catalogue: all.clone().only_with_manifest(), all })
 }
 
 /// Which backups `remote` shall have, by its retention over all that is here and there: what would be deleted there at once is not sent.
@@ -154,36 +159,95 @@ fn missing<'a>(entry: &'a Entry, there: &Catalogue) -> Option<&'a Arc<Manifest>>
     (!usable(there).contains(&manifest.id)).then_some(manifest)
 }
 
-/// Sends a backup that lies here and is whole; what there is of it there goes before.
+/// How a backup came to lie there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It was sent, or what lay there of it completed.
+    Now,
+    /// Somebody did since we looked.
+    Already,
+}
+
+/// Sends a backup that lies here and is whole; what there is of it there and is not as it was goes before. Whoever calls it has its claim.
 pub(super) async fn copy(
     context: &Context,
     remote: &Remote,
     manifest: &Arc<Manifest>,
     there: &There,
-) -> Result<(), Error> {
-    let file = &manifest.file;
-    let taken = there.catalogue.entries().iter().find(|entry| entry.file == *file);
-    if taken.is_some_and(|entry| !entry.own) {
-        // Another installation gave the same name to one of its own: theirs stays.
-        return Err(store::Error::Exists { name: escape(file), place: remote.store.place() }.into());
-    }
+) -> Result<Sent, Error> {
+    let (file, store) = (&manifest.file, remote.store.as_ref());
+    let manifest_name = name::manifest_name(file);
+    let taken = there.all.entries().iter().find(|entry| entry.file == *file);
+    let again = match stands(context, remote, manifest, taken)? {
+        Stands::Damaged => true,
+        // The listing is old by the time that its turn comes.
+        Stands::Nothing if is_there(context, store, &manifest_name).await? => return Ok(Sent::Already),
+        Stands::Nothing => false,
+    };
     let measured = upload::measure(context, file).await?;
     if measured != manifest.stored {
         let (found, expected) = (&measured.sha256, &manifest.stored.sha256);
         let what = t!("operations.what.stored", found = found, expected = expected).into_owned();
         return Err(Error::Unequal { file: file.clone(), what });
     }
-    // What is there of it is not as it was, or the end of a run that died.
-    if taken.is_some() {
-        remote.store.delete(&name::manifest_name(file)).await?;
+    if again {
+        context.or_cancelled(upload::delete_own(context, store, &manifest_name)).await?;
     }
-    if there.names.contains(file) {
-        upload::delete_own(context, remote.store.as_ref(), file).await?;
+    let (bytes, length) = context.store.source(file).await?;
+    if is_there(context, store, file).await? {
+        // What a run that died left is whole perhaps, and hours old.
+        let holds = remote.store.holds(file, Arc::clone(&bytes), &manifest.stored);
+        if !again && context.or_cancelled(holds).await? {
+            context.or_cancelled(upload::commit(context, store, manifest)).await?;
+            return Ok(Sent::Now);
+        }
+        context.or_cancelled(upload::delete_own(context, store, file)).await?;
     }
     hit("sync.1").await;
-    let (bytes, length) = context.store.source(file).await?;
-    let upload = remote.store.upload(file, Growing::whole(bytes, length), length).await?;
+    let upload = context.or_cancelled(remote.store.upload(file, Growing::whole(bytes, length), length)).await?;
     context.or_cancelled(upload.finish(&manifest.stored)).await?;
     hit("sync.2").await;
-    upload::commit(context, remote.store.as_ref(), manifest).await
+    context.or_cancelled(upload::commit(context, store, manifest)).await?;
+    if again {
+        // What was said of the copy before does not hold for this one.
+        catalogue::note_there(context, remote, manifest, Ok(()));
+    }
+    Ok(Sent::Now)
+}
+
+/// What stands there under the name of a backup.
+enum Stands {
+    /// Nothing that is committed.
+    Nothing,
+    /// The same backup, not as it was; or its manifest, beyond reading.
+    Damaged,
+}
+
+/// Whose it is: what is another's, or cannot be told now, is never touched.
+fn stands(context: &Context, remote: &Remote, manifest: &Manifest, taken: Option<&Entry>) -> Result<Stands, Error> {
+    let file = &manifest.file;
+    let theirs = || store::Error::Exists { name: escape(file), place: remote.store.place() }.into();
+    let Some(taken) = taken else { return Ok(Stands::Nothing) };
+    match (&taken.manifest, &taken.state) {
+        (Some(there), _) if there.id == manifest.id && there.installation == context.rules.installation => {
+            Ok(Stands::Damaged)
+        }
+        (Some(_), _) | (None, State::SetAside(Reason::ManifestOfAnother(_))) => Err(theirs()),
+        (None, State::SetAside(Reason::ManifestUnreadable(error))) => match error {
+            // Its owner is asked before it is deleted.
+            manifest::Error::Cut { .. } | manifest::Error::Malformed { .. } | manifest::Error::Damaged => {
+                Ok(Stands::Damaged)
+            }
+            error => Err(Error::SetAside { file: file.clone(), reason: error.to_string() }),
+        },
+        (None, _) => Ok(Stands::Nothing),
+    }
+}
+
+async fn is_there<S: Store + ?Sized>(context: &Context, store: &S, name: &str) -> Result<bool, Error> {
+    match context.or_cancelled(store.head(name)).await {
+        Ok(_) => Ok(true),
+        Err(Error::Store(store::Error::Missing { .. })) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -1,7 +1,9 @@
 //! The copies of a backup in the making: they grow with its file, and are completed only after its local commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use rust_i18n::t;
 use tokio::sync::watch;
 
@@ -13,6 +15,9 @@ use crate::domain::text::escape;
 use crate::dump;
 use crate::journal::Claim;
 use crate::store::{self, Growing, Grown, ReadAt, Store, Upload};
+
+/// How long giving up may take: SIGTERM is followed by SIGKILL within half a minute.
+const ABORT: Duration = Duration::from_secs(8);
 
 /// What became of the copy of a backup in one second place.
 #[derive(Debug, Clone)]
@@ -67,44 +72,44 @@ impl Copies {
 
     /// Completes them, after the local commit: data, companion, and then the manifest, whose appearance is the commit there.
     pub(super) async fn finish(self, context: &Context, manifest: &Manifest) -> Vec<Copied> {
-        let mut copied = Vec::new();
-        for Coming { store, upload } in self.coming {
-            let place = store.place();
-            let done = match upload {
-                Ok(upload) => match context.or_cancelled(upload.finish(&manifest.stored)).await {
-                    Ok(_) => {
-                        hit("upload.1").await;
-                        context.or_cancelled(commit(context, store.as_ref(), manifest)).await
-                    }
-                    Err(error) => Err(error),
-                },
-                Err(cause) => {
-                    copied.push(Copied { place, failed: Some(cause) });
-                    continue;
-                }
-            };
-            copied.push(Copied { place, failed: done.err().map(|error| error.to_string()) });
-        }
+        // One that is away keeps none of the others waiting for its commit.
+        let copied = join_all(self.coming.into_iter().map(|coming| finish_one(context, manifest, coming))).await;
         for failed in copied.iter().filter_map(|copy| copy.failed.as_ref()) {
             context.warn(t!("sync.not_copied", file = manifest.file, cause = failed));
         }
         copied
     }
 
-    /// Gives them up.
-    pub(super) async fn abort(self) {
-        for coming in self.coming {
-            if let Ok(upload) = coming.upload {
-                upload.abort().await;
+    /// Gives them up; says whether nothing of them is left.
+    pub(super) async fn abort(self) -> bool {
+        let aborting = self.coming.into_iter().map(|coming| async move {
+            match coming.upload {
+                Ok(upload) => tokio::time::timeout(ABORT, upload.abort()).await.unwrap_or(false),
+                Err(_) => true,
             }
-        }
+        });
+        join_all(aborting).await.into_iter().all(|clean| clean)
     }
+}
+
+async fn finish_one(context: &Context, manifest: &Manifest, coming: Coming) -> Copied {
+    let Coming { store, upload } = coming;
+    let place = store.place();
+    let done = async {
+        let finish = upload?.finish(&manifest.stored);
+        context.or_cancelled(finish).await.map_err(|error| error.to_string())?;
+        hit("upload.1").await;
+        let commit = commit(context, store.as_ref(), manifest);
+        context.or_cancelled(commit).await.map_err(|error| error.to_string())
+    };
+    Copied { place, failed: done.await.err() }
 }
 
 /// Deletes what a run of this installation left; refuses what another's did.
 pub(super) async fn delete_own(context: &Context, store: &dyn Store, name: &str) -> Result<(), Error> {
     match store.head(name).await {
-        Ok(object) if object.owner.as_ref().is_none_or(|owner| *owner == context.rules.installation) => {
+        // What does not say whose it is is not ours to delete (fault 61).
+        Ok(object) if object.owner.as_ref() == Some(&context.rules.installation) => {
             store.delete(name).await?;
             Ok(())
         }
@@ -128,8 +133,11 @@ pub(super) async fn commit(context: &Context, store: &dyn Store, manifest: &Mani
     if let Some(roles) = &manifest.roles_file {
         let bytes = context.store.read(&roles.file, super::backup::ROLES_LIMIT as u64).await?;
         // One of an earlier try may lie there.
-        delete_own(context, store, &roles.file).await?;
-        store.put(&roles.file, &bytes).await?;
+        let lies = store.read(&roles.file, bytes.len() as u64).await.is_ok_and(|there| there == bytes);
+        if !lies {
+            delete_own(context, store, &roles.file).await?;
+            store.put(&roles.file, &bytes).await?;
+        }
     }
     hit("upload.2").await;
     store.put(&name::manifest_name(&manifest.file), &manifest.to_bytes()).await?;

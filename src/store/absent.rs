@@ -1,11 +1,13 @@
 //! A place that cannot be used, and says why whenever it is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::store::{Elsewhere, Error, Finding, Growing, Listing, Object, Reader, Space, Store, Thaw, Upload};
+use crate::domain::manifest::Measure;
+use crate::store::{Elsewhere, Error, Finding, Growing, Listing, Object, ReadAt, Reader, Space, Store, Thaw, Upload};
 
 /// See the module.
 pub struct Absent {
@@ -83,6 +85,10 @@ impl Elsewhere for Absent {
     }
 
     async fn erase(&self, _: &str) -> Result<u64, Error> {
+        self.refuse()
+    }
+
+    async fn holds(&self, _: &str, _: Arc<dyn ReadAt>, _: &Measure) -> Result<bool, Error> {
         self.refuse()
     }
 

@@ -240,7 +240,8 @@ impl Workshop for LocalStore {
 
     async fn is_pinned(&self, name: &str) -> Result<bool, Error> {
         let name = name.to_owned();
-        self.blocking(move |inner| match inner.open_file(&name) {
+        // For writing: network file systems lock nothing else for one alone.
+        self.blocking(move |inner| match inner.open_as(&name, OFlag::O_RDWR) {
             Ok(file) => Ok(matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))),
             Err(Error::Missing { .. } | Error::Link { .. } | Error::NotAFile { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -306,10 +307,14 @@ impl Inner {
     }
 
     fn open_file(&self, name: &str) -> Result<File, Error> {
+        self.open_as(name, OFlag::O_RDONLY)
+    }
+
+    fn open_as(&self, name: &str, how: OFlag) -> Result<File, Error> {
         check_name(name)?;
         let dir = self.handle()?;
         // NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = openat(&dir, name, flags, Mode::empty()).map_err(|e| self.errno(Action::Open, name, e))?;
         let file = File::from(fd);
         let meta = file.metadata().map_err(|e| self.error(Action::Open, name, &e))?;

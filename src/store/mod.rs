@@ -19,6 +19,7 @@
 //! [`Draft::publish`] makes it appear there, by the same rules.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -122,7 +123,7 @@ pub trait Workshop: Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    async fn source(&self, name: &str) -> Result<(std::sync::Arc<dyn ReadAt>, u64), Error>;
+    async fn source(&self, name: &str) -> Result<(Arc<dyn ReadAt>, u64), Error>;
 
     /// Begins a new object that takes the place of the one of this name, if there is one, in one step.
     ///
@@ -163,6 +164,13 @@ pub trait Elsewhere: Store {
     /// # Errors
     /// [`Error::BadName`], [`Error::Refused`] also where something of it would stay.
     async fn erase(&self, name: &str) -> Result<u64, Error>;
+
+    /// Whether an object of this name lies there that is ours and surely these bytes of `source`: by digests that the place keeps, nothing is
+    /// downloaded.
+    ///
+    /// # Errors
+    /// As [`Store::head`]; [`Error::Io`] also when `source` cannot be read.
+    async fn holds(&self, name: &str, source: Arc<dyn ReadAt>, stored: &Measure) -> Result<bool, Error>;
 
     /// Finds out what the place can do, by trying it on objects of its own that carry `token`, and are gone afterwards.
     async fn probe(&self, token: u64) -> Vec<Finding>;
@@ -214,8 +222,8 @@ pub trait Upload: Send {
     /// [`Error::Differs`] when other bytes lie there, which are removed; whatever else went wrong: nothing lies there.
     async fn finish(self: Box<Self>, stored: &Measure) -> Result<Object, Error>;
 
-    /// Gives it up, and removes what has come so far as well as the store lets that be done.
-    async fn abort(self: Box<Self>);
+    /// Gives it up, and removes what has come so far as well as the store lets that be done; says whether nothing is left.
+    async fn abort(self: Box<Self>) -> bool;
 }
 
 /// An object in the making. Written by one thread.
@@ -237,7 +245,7 @@ pub trait Draft: Write + Send {
     ///
     /// # Errors
     /// [`Error::Io`].
-    fn read_at(&self) -> Result<std::sync::Arc<dyn ReadAt>, Error>;
+    fn read_at(&self) -> Result<Arc<dyn ReadAt>, Error>;
 
     /// Gives the object its name.
     ///

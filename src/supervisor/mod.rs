@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use futures_util::future::BoxFuture;
 use rust_i18n::t;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Clock;
@@ -50,11 +51,25 @@ pub enum Outcome {
     Busy,
 }
 
+/// How the nightly backup ended here.
+pub struct BackedUp {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its copies elsewhere, which may take hours: the loop goes on meanwhile.
+    pub rest: Option<BoxFuture<'static, ()>>,
+}
+
+impl From<Outcome> for BackedUp {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, rest: None }
+    }
+}
+
 /// What the supervisor sets going. Each call takes the lock itself and says what it does.
 #[async_trait]
 pub trait Jobs: Send + Sync {
     /// The nightly backup and what belongs to it.
-    async fn backup(&self, cancel: &CancellationToken) -> Outcome;
+    async fn backup(&self, cancel: &CancellationToken) -> BackedUp;
     /// Sends what no second place has yet; beside whatever else is at work.
     async fn sync(&self, cancel: &CancellationToken) -> Outcome;
     /// Mends what dead runs left, if there is anything and no run is at work.
@@ -79,6 +94,8 @@ pub struct Supervisor {
     pub state: StateFile,
     /// The slot that waits for another run to end.
     pub waiting: Option<DateTime<Utc>>,
+    /// Copies of backups that are on their way.
+    pub leaving: JoinSet<()>,
 }
 
 impl Supervisor {
@@ -109,22 +126,28 @@ impl Supervisor {
                 };
                 next_mend = self.clock.now() + mend_every;
             }
-            if let Some(slot) = self.due(self.clock.now()) {
+            if sync.as_ref().is_some_and(JoinHandle::is_finished) {
+                sync = None;
+                next_sync = self.clock.now() + SYNC_EVERY;
+            }
+            let due = self.due(self.clock.now());
+            // What is missing is sent with each backup too: beside it, since its moment is now.
+            if (now >= next_sync || (due.is_some() && self.waiting.is_none()))
+                && sync.is_none()
+                && !cancel.is_cancelled()
+            {
+                let (jobs, cancel) = (Arc::clone(&self.jobs), cancel.clone());
+                sync = Some(tokio::spawn(async move {
+                    jobs.sync(&cancel).await;
+                }));
+            }
+            while self.leaving.try_join_next().is_some() {}
+            if let Some(slot) = due {
                 self.back_up(slot, cancel).await;
             }
             if now >= next_expire && !cancel.is_cancelled() {
                 self.jobs.expire(cancel).await;
                 next_expire = self.clock.now() + EXPIRE_EVERY;
-            }
-            if sync.as_ref().is_some_and(JoinHandle::is_finished) {
-                sync = None;
-                next_sync = self.clock.now() + SYNC_EVERY;
-            }
-            if now >= next_sync && sync.is_none() && !cancel.is_cancelled() {
-                let (jobs, cancel) = (Arc::clone(&self.jobs), cancel.clone());
-                sync = Some(tokio::spawn(async move {
-                    jobs.sync(&cancel).await;
-                }));
             }
             self.beat();
             tokio::select! {
@@ -132,6 +155,8 @@ impl Supervisor {
                 () = tokio::time::sleep(TICK) => {}
             }
         }
+        // They were told to end too, and say how they did.
+        while self.leaving.join_next().await.is_some() {}
         if let Some(sync) = sync {
             // It was told to end. That it panicked would be its own news.
             let _ = sync.await;
@@ -150,7 +175,11 @@ impl Supervisor {
             self.note(t!("supervisor.catching_up", slot = self.local(slot)));
         }
         // A run of a person's holds the lock: the slot is tried again at the next tick, not lost.
-        if self.jobs.backup(cancel).await == Outcome::Busy {
+        let BackedUp { outcome, rest } = self.jobs.backup(cancel).await;
+        if let Some(rest) = rest {
+            self.leaving.spawn(rest);
+        }
+        if outcome == Outcome::Busy {
             if self.waiting != Some(slot) {
                 self.warn(t!("supervisor.waiting", slot = self.local(slot)));
             }

@@ -32,21 +32,31 @@ struct TestJobs {
     mended: Mutex<Vec<DateTime<Utc>>>,
     takes: Duration,
     busy: Mutex<u32>,
+    /// How long copies take, and when they ended.
+    copying: Duration,
+    copied: Arc<Mutex<Vec<DateTime<Utc>>>>,
+    synced: Mutex<Vec<DateTime<Utc>>>,
 }
 
 #[async_trait]
 impl Jobs for TestJobs {
-    async fn backup(&self, _: &CancellationToken) -> Outcome {
+    async fn backup(&self, _: &CancellationToken) -> BackedUp {
         {
             let mut busy = self.busy.lock().unwrap();
             if *busy > 0 {
                 *busy -= 1;
-                return Outcome::Busy;
+                return Outcome::Busy.into();
             }
         }
         self.started.lock().unwrap().push(self.clock.now());
         tokio::time::sleep(self.takes).await;
-        Outcome::Ended
+        let (clock, copied) = (Arc::clone(&self.clock), Arc::clone(&self.copied));
+        let takes = self.copying;
+        let rest = async move {
+            tokio::time::sleep(takes).await;
+            copied.lock().unwrap().push(clock.now());
+        };
+        BackedUp { outcome: Outcome::Ended, rest: Some(Box::pin(rest)) }
     }
     async fn mend(&self, _: &CancellationToken) -> Outcome {
         self.mended.lock().unwrap().push(self.clock.now());
@@ -56,6 +66,9 @@ impl Jobs for TestJobs {
         Outcome::Ended
     }
     async fn sync(&self, _: &CancellationToken) -> Outcome {
+        self.synced.lock().unwrap().push(self.clock.now());
+        // Longer than the hour between two.
+        tokio::time::sleep(Duration::from_secs(5000)).await;
         Outcome::Ended
     }
 }
@@ -89,6 +102,9 @@ impl Bench {
             mended: Mutex::default(),
             takes,
             busy: Mutex::new(0),
+            copying: Duration::from_secs(7200),
+            copied: Arc::default(),
+            synced: Mutex::default(),
         };
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -108,6 +124,7 @@ impl Bench {
             observer: Arc::clone(&self.heard) as Arc<dyn Observer>,
             state: StateFile::take(self.dir.path(), self.clock.now()).unwrap(),
             waiting: None,
+            leaving: tokio::task::JoinSet::new(),
         };
         let cancel = self.cancel.clone();
         tokio::spawn(async move { supervisor.run(&cancel).await })
@@ -211,6 +228,41 @@ async fn fault_77_leftovers_are_looked_for_within_the_minute() {
     let mended = bench.jobs.mended.lock().unwrap();
     let longest = mended.windows(2).map(|w| w[1] - w[0]).max().unwrap();
     assert!(longest <= TimeDelta::seconds(60), "{longest}");
+}
+
+/// Copies take two hours, a sync longer than the hour between two: neither holds up what must come within a minute, and no sync
+/// runs beside another.
+#[tokio::test(start_paused = true)]
+async fn transfers_of_hours_hold_up_nobody() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(18).await;
+    let started = bench.jobs.started.lock().unwrap().clone();
+    let copied = bench.jobs.copied.lock().unwrap().clone();
+    assert_eq!((started.len(), copied.len()), (1, 1));
+    assert_eq!(copied[0] - started[0], TimeDelta::seconds(60 + 7200));
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    let longest = |times: &[DateTime<Utc>]| times.windows(2).map(|w| w[1] - w[0]).max().unwrap();
+    let shortest = |times: &[DateTime<Utc>]| times.windows(2).map(|w| w[1] - w[0]).min().unwrap();
+    let mended = bench.jobs.mended.lock().unwrap();
+    assert!(longest(&mended) <= TimeDelta::seconds(90), "{}", longest(&mended));
+    let synced = bench.jobs.synced.lock().unwrap();
+    assert!(synced.len() > 5 && shortest(&synced) >= TimeDelta::seconds(5000), "{synced:?}");
+}
+
+/// What is missing elsewhere is sent with each backup, not only by the hour.
+#[tokio::test(start_paused = true)]
+async fn a_sync_comes_with_each_backup() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("10 12 * * *");
+    pass(2).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    let (started, synced) = (bench.jobs.started.lock().unwrap(), bench.jobs.synced.lock().unwrap());
+    assert_eq!(started.len(), 1);
+    // One at the start goes on then: it is not doubled.
+    assert_eq!(synced.len(), 1, "{synced:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,12 +90,13 @@ impl Upload for Copying {
         self.store.head(&self.name).await
     }
 
-    async fn abort(mut self: Box<Self>) {
+    async fn abort(mut self: Box<Self>) -> bool {
         if let Some(work) = self.work.take() {
             work.abort();
             // Dropped with its draft, which leaves nothing.
             let _ = work.await;
         }
+        true
     }
 }
 

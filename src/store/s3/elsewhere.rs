@@ -1,5 +1,6 @@
 //! What a bucket can do beside holding backups: lend one by an address, thaw it, forget it with all its versions, and say what it is able to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,12 +11,15 @@ use aws_sdk_s3::types::{
     Tier,
 };
 use rust_i18n::t;
+use sha2::{Digest as _, Sha256};
 
 use super::body::Piece;
 use super::explain;
-use super::{Encryption, Inner, S3Store, decoded};
+use super::upload::tag_of;
+use super::{Encryption, Inner, OWNER, S3Store, SHA256, decoded, is_digest, is_plain, signed, unquoted};
+use crate::domain::manifest::Measure;
 use crate::domain::text::escape;
-use crate::store::{Action, Elsewhere, Error, Finding, Thaw, check_name};
+use crate::store::{Action, Elsewhere, Error, Finding, ReadAt, Thaw, check_name};
 
 /// What the objects of a probe are called; no backup is.
 const PROBE: &str = "amarre-probe-";
@@ -96,6 +100,35 @@ impl Elsewhere for S3Store {
         }
     }
 
+    async fn holds(&self, name: &str, source: Arc<dyn ReadAt>, stored: &Measure) -> Result<bool, Error> {
+        let inner = &self.inner;
+        let head = match inner.answer(name, None).await {
+            Err(Error::Missing { .. }) => return Ok(false),
+            other => other?,
+        };
+        let said = |key: &str| head.metadata().and_then(|metadata| metadata.get(key));
+        if head.content_length() != Some(signed(stored.bytes)) || said(OWNER) != Some(&inner.config.owner) {
+            return Ok(false);
+        }
+        if let Some(sha256) = said(SHA256) {
+            return Ok(*sha256 == stored.sha256);
+        }
+        let tag = head.e_tag().map(unquoted).filter(|tag| is_digest(tag));
+        let digests = is_plain(head.server_side_encryption()) && inner.config.making.tags_are_digests();
+        let Some(tag) = tag.filter(|_| digests) else { return Ok(false) };
+        let first = inner.answer(name, Some(1)).await?.content_length();
+        let Some(size) = first.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0) else {
+            return Ok(false);
+        };
+        let mut parts = Vec::new();
+        for from in (0..stored.bytes).step_by(usize::try_from(size).unwrap_or(usize::MAX)) {
+            let piece = Piece { file: Arc::clone(&source), from, length: size.min(stored.bytes - from) };
+            let digests = piece.digests(Sha256::new()).await;
+            parts.push(digests.map_err(|error| inner.unread(name, &error))?.0);
+        }
+        Ok(tag_of(parts.into_iter()) == tag)
+    }
+
     async fn probe(&self, token: u64) -> Vec<Finding> {
         let name = format!("{PROBE}{token:016x}");
         let mut findings = Vec::new();
@@ -123,9 +156,10 @@ impl Inner {
     /// All versions of an object, marks of deletions among them.
     async fn versions(&self, name: &str) -> Result<Vec<String>, Error> {
         let wanted = self.key(name);
-        let (mut key, mut id) = (None, None);
+        let mut marker = (None, None);
         let mut found = Vec::new();
         loop {
+            let (key, id) = marker.clone();
             let request = self.client.list_object_versions().bucket(&self.config.bucket).prefix(&wanted);
             let request = request.encoding_type(EncodingType::Url).set_key_marker(key).set_version_id_marker(id);
             let asked = self.asked(Action::List, "s3:ListBucketVersions", name);
@@ -137,10 +171,11 @@ impl Inner {
             let versions = page.versions().iter().filter(|v| same(v.key())).filter_map(|v| v.version_id());
             let marks = page.delete_markers().iter().filter(|m| same(m.key())).filter_map(|m| m.version_id());
             found.extend(versions.chain(marks).map(str::to_owned));
-            if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {
+            let next = (page.next_key_marker, page.next_version_id_marker);
+            if page.is_truncated != Some(true) || next.0.is_none() || next == marker {
                 return Ok(found);
             }
-            (key, id) = (page.next_key_marker, page.next_version_id_marker);
+            marker = next;
         }
     }
 
@@ -156,7 +191,7 @@ impl Inner {
     async fn try_object(&self, name: &str, findings: &mut Vec<Finding>) -> Result<(), Error> {
         let bytes = name.as_bytes().to_vec();
         let before = self.clock.now();
-        let piece = Piece { file: std::sync::Arc::new(bytes.clone()), from: 0, length: bytes.len() as u64 };
+        let piece = Piece { file: Arc::new(bytes.clone()), from: 0, length: bytes.len() as u64 };
         self.put_piece(name, piece, None).await?;
         findings.push(Finding::Can("s3-put", String::new()));
         let object = self.head(name).await?;
@@ -218,9 +253,8 @@ impl Inner {
             Ok(_) => Finding::Can("s3-parts", t!("store.probe.many_parts", count = LATE_PART).into_owned()),
             Err(_) => Finding::Can("s3-parts", t!("store.probe.few_parts", count = LATE_PART - 1).into_owned()),
         });
-        let known = self.unfinished().await;
-        self.abort(name, &id).await;
-        findings.push(match (known, self.unfinished().await) {
+        let aborted = self.abort(name, &id).await;
+        findings.push(match (aborted, self.unfinished().await) {
             (Err(error), _) | (_, Err(error)) => Finding::Lacks("s3-unfinished", error.to_string()),
             (Ok(_), Ok(left)) if left.iter().any(|(_, left)| *left == id) => {
                 Finding::Lacks("s3-unfinished", t!("store.probe.not_aborted").into_owned())

@@ -111,6 +111,10 @@ fn answered(asked: Asked<'_>, response: &HttpResponse, code: &str, message: &str
             return Error::Busy { place };
         }
         "InvalidObjectState" => return Error::Frozen { name, place, class: String::new() },
+        // Garage has one code for both.
+        "AccessDenied" if message.contains("signature") || message.contains("No such key") => {
+            return Error::Credentials { place, code: escape(code) };
+        }
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => {
             return Error::Refused { action: asked.action, name, place, right: asked.right };
         }

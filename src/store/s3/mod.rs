@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{EncodingType, ObjectLockMode, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -228,26 +229,7 @@ impl Inner {
 
     /// What is known of an object, and whether its tag can be made of its bytes.
     async fn look(&self, name: &str) -> Result<(Object, bool), Error> {
-        check_name(name)?;
-        let (customer, customer_md5) = self.config.making.customer();
-        let request = self
-            .client
-            .head_object()
-            .bucket(&self.config.bucket)
-            .key(self.key(name))
-            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
-            .set_sse_customer_key(customer)
-            .set_sse_customer_key_md5(customer_md5);
-        let head = match request.send().await {
-            Ok(head) => head,
-            Err(error) => {
-                let asked = self.asked(Action::Open, "s3:GetObject", name);
-                let unsaid = explain::is_unsaid(&error);
-                let error = explain::explain(asked, &error);
-                return Err(if unsaid { self.ask_why(error).await } else { error });
-            }
-        };
-        self.known.store(true, Ordering::Relaxed);
+        let head = self.answer(name, None).await?;
         let class = head.storage_class().map(|class| class.as_str().to_owned());
         let thawed = head.restore().is_some_and(|state| state.contains("ongoing-request=\"false\""));
         let plain = is_plain(head.server_side_encryption());
@@ -261,6 +243,33 @@ impl Inner {
             owner,
         };
         Ok((object, plain))
+    }
+
+    /// What a store says of an object, or of one part of it.
+    async fn answer(&self, name: &str, part: Option<i32>) -> Result<HeadObjectOutput, Error> {
+        check_name(name)?;
+        let (customer, customer_md5) = self.config.making.customer();
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.config.bucket)
+            .key(self.key(name))
+            .set_part_number(part)
+            .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
+            .set_sse_customer_key(customer)
+            .set_sse_customer_key_md5(customer_md5);
+        match request.send().await {
+            Ok(head) => {
+                self.known.store(true, Ordering::Relaxed);
+                Ok(head)
+            }
+            Err(error) => {
+                let asked = self.asked(Action::Open, "s3:GetObject", name);
+                let unsaid = explain::is_unsaid(&error);
+                let error = explain::explain(asked, &error);
+                Err(if unsaid { self.ask_why(error).await } else { error })
+            }
+        }
     }
 
     /// The answer to a HEAD has no body, so it does not say what is wrong: a request whose answer has one is asked in its place.
@@ -316,8 +325,9 @@ impl Inner {
     /// Uploads beneath our prefix that have begun and not ended: name and the store's name for it.
     async fn unfinished(&self) -> Result<Vec<(String, String)>, Error> {
         let mut found = Vec::new();
-        let (mut key, mut id) = (None, None);
+        let mut marker = (None, None);
         loop {
+            let (key, id) = marker.clone();
             let request = self.client.list_multipart_uploads().bucket(&self.config.bucket);
             let request = request
                 .prefix(format!("{}/", self.config.prefix))
@@ -334,10 +344,12 @@ impl Inner {
                 };
                 found.push((name.to_owned(), id.to_owned()));
             }
-            if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {
+            let next = (page.next_key_marker, page.next_upload_id_marker);
+            // One that does not go on would be asked for ever.
+            if page.is_truncated != Some(true) || next.0.is_none() || next == marker {
                 return Ok(found);
             }
-            (key, id) = (page.next_key_marker, page.next_upload_id_marker);
+            marker = next;
         }
     }
 

@@ -163,16 +163,32 @@ impl Upload for S3Upload {
         }
     }
 
-    async fn abort(mut self: Box<Self>) {
+    async fn abort(mut self: Box<Self>) -> bool {
         let giving_up = async {
-            if let Some(Ok(Sent { id: Some(id), .. })) = self.stopped().await {
-                self.inner.give_up(&self.name, &id).await;
+            match self.stopped().await {
+                Some(Ok(Sent { id: None, .. })) => Ok(()),
+                Some(Ok(Sent { id: Some(id), .. })) => self.inner.abort(&self.name, &id).await,
+                // It failed before, and gave itself up as well as it could.
+                Some(Err(_)) | None => {
+                    let mut left = self.inner.unfinished().await?;
+                    left.retain(|(name, _)| *name == self.name);
+                    self.inner.abort_all(left).await.map(drop)
+                }
             }
         };
         // Whoever is told to end has little time, and a store that does not answer takes all of it: the work goes on by itself
         // as long as the process lives.
-        if tokio::time::timeout(client::ABORT, giving_up).await.is_err() {
-            tracing::debug!(name = self.name, "abort of an upload: no answer");
+        match tokio::time::timeout(client::ABORT, giving_up).await {
+            // Keys that may not ask leave that to the bucket's own rules.
+            Ok(Ok(()) | Err(Error::Refused { .. })) => true,
+            Ok(Err(error)) => {
+                tracing::debug!(name = self.name, %error, "abort of an upload");
+                false
+            }
+            Err(_) => {
+                tracing::debug!(name = self.name, "abort of an upload: no answer");
+                false
+            }
         }
     }
 }
@@ -206,11 +222,16 @@ fn t_length(expected: u64, found: u64) -> String {
 
 /// What S3 calls an object of these parts: the MD5 of their MD5s, and how many they are.
 fn tag_of_parts(parts: &[Part]) -> String {
-    let mut md5 = Md5::new();
-    for part in parts {
-        md5.update(part.md5);
+    tag_of(parts.iter().map(|part| part.md5))
+}
+
+/// As [`tag_of_parts`], by the digests of the parts.
+pub(super) fn tag_of(digests: impl ExactSizeIterator<Item = [u8; 16]>) -> String {
+    let (mut md5, count) = (Md5::new(), digests.len());
+    for digest in digests {
+        md5.update(digest);
     }
-    format!("{}-{}", super::hex(&md5.finalize()), parts.len())
+    format!("{}-{count}", super::hex(&md5.finalize()))
 }
 
 /// The work: parts as they come.
@@ -334,7 +355,7 @@ impl Inner {
     }
 
     /// Removes an upload that has not ended, within [`client::ABORT`]; one that the store does not know is removed.
-    async fn abort(&self, name: &str, id: &str) -> Result<(), Error> {
+    pub(super) async fn abort(&self, name: &str, id: &str) -> Result<(), Error> {
         let request =
             self.client.abort_multipart_upload().bucket(&self.config.bucket).key(self.key(name)).upload_id(id);
         let asked = self.asked(Action::Delete, "s3:AbortMultipartUpload", name);
