@@ -36,6 +36,7 @@ struct TestJobs {
     copying: Duration,
     copied: Arc<Mutex<Vec<DateTime<Utc>>>>,
     synced: Mutex<Vec<DateTime<Utc>>>,
+    syncing: Mutex<Duration>,
 }
 
 #[async_trait]
@@ -67,8 +68,8 @@ impl Jobs for TestJobs {
     }
     async fn sync(&self, _: &CancellationToken) -> Outcome {
         self.synced.lock().unwrap().push(self.clock.now());
-        // Longer than the hour between two.
-        tokio::time::sleep(Duration::from_secs(5000)).await;
+        let takes = *self.syncing.lock().unwrap();
+        tokio::time::sleep(takes).await;
         Outcome::Ended
     }
 }
@@ -105,6 +106,8 @@ impl Bench {
             copying: Duration::from_secs(7200),
             copied: Arc::default(),
             synced: Mutex::default(),
+            // Longer than the hour between two.
+            syncing: Mutex::new(Duration::from_secs(5000)),
         };
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -255,14 +258,14 @@ async fn transfers_of_hours_hold_up_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_sync_comes_with_each_backup() {
     let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
-    let running = bench.spawn("10 12 * * *");
-    pass(2).await;
+    *bench.jobs.syncing.lock().unwrap() = Duration::from_secs(30);
+    let running = bench.spawn("40 13 * * *");
+    pass(1).await;
     bench.cancel.cancel();
     running.await.unwrap().unwrap();
     let (started, synced) = (bench.jobs.started.lock().unwrap(), bench.jobs.synced.lock().unwrap());
-    assert_eq!(started.len(), 1);
-    // One at the start goes on then: it is not doubled.
-    assert_eq!(synced.len(), 1, "{synced:?}");
+    assert_eq!((started.len(), synced.len()), (1, 2), "{started:?} {synced:?}");
+    assert_eq!(synced[1], started[0]);
 }
 
 #[tokio::test(start_paused = true)]

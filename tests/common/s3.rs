@@ -138,6 +138,16 @@ impl Bucket {
         });
     }
 
+    /// As an installation's own.
+    pub fn put_as(&self, name: &str, bytes: &[u8], owner: &str) {
+        let (bucket, key, bytes) = (self.place.bucket.clone(), format!("{}/{name}", self.prefix), bytes.to_vec());
+        let owner = owner.to_owned();
+        self.ask(move |client| async move {
+            let put = client.put_object().bucket(bucket).key(key).metadata("amarre-installation", owner);
+            put.body(bytes.into()).send().await.unwrap();
+        });
+    }
+
     /// Takes an object away.
     pub fn remove(&self, name: &str) {
         let (bucket, key) = (self.place.bucket.clone(), format!("{}/{name}", self.prefix));
