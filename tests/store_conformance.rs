@@ -18,6 +18,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 #[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/fault_proxy.rs"]
+mod fault_proxy;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
 #[path = "common/s3.rs"]
 mod s3;
 
@@ -86,6 +89,51 @@ impl Bed for s3::Bucket {
     }
 }
 
+/// A bucket behind a network where every fourth request fails: whoever uses the store must not notice.
+struct Unsteady {
+    bucket: s3::Bucket,
+    proxy: fault_proxy::FaultProxy,
+}
+
+impl Unsteady {
+    fn new() -> Option<Self> {
+        use fault_proxy::{Answer, Fault};
+
+        let bucket = s3::Bucket::new()?;
+        let proxy = fault_proxy::FaultProxy::before(&bucket.place.endpoint);
+        let mut asked = 0;
+        proxy.script(move |request| {
+            asked += 1;
+            // An upload that began without our hearing of it stays until the next start sweeps it: no part of the contract.
+            let begins = request.method == "POST" && request.query.starts_with("uploads");
+            match asked % 20 {
+                0 => Some(Fault::Reset),
+                4 => Some(Fault::Instead(Answer::error(503, "SlowDown"))),
+                8 => Some(Fault::Instead(Answer::error(500, "InternalError"))),
+                12 if !begins => Some(Fault::Lost),
+                16 if !begins => Some(Fault::Afterwards(Answer::error(500, "InternalError"))),
+                _ => None,
+            }
+        });
+        Some(Self { bucket, proxy })
+    }
+}
+
+impl Bed for Unsteady {
+    fn store(&self) -> Box<dyn Store> {
+        let endpoint = Some(self.proxy.endpoint());
+        Box::new(self.bucket.open_with(|config| config.endpoint = endpoint).unwrap())
+    }
+
+    fn plant(&self, name: &str, bytes: &[u8]) {
+        self.bucket.put(name, bytes);
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.bucket.all()
+    }
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
@@ -105,31 +153,38 @@ macro_rules! conformance {
     };
 }
 
-// Without the way to a bucket (`scripts/testbed.sh up` gives it) these are skipped, which is said and counted.
-conformance!(
-    bucket,
-    match super::s3::Bucket::new() {
-        Some(bucket) => bucket,
-        None => return super::s3::skipped("a bucket as a store"),
-    },
-    [
-        an_empty_place_lists_nothing,
-        nothing_is_ever_replaced,
-        what_grows_arrives_whole_and_is_seen_by_nobody_before,
-        what_is_given_up_leaves_nothing,
-        other_bytes_than_told_are_no_object,
-        ranges_are_exact,
-        heads_tell_what_lists_tell,
-        small_objects_are_put_and_read_within_their_limit,
-        a_large_object_comes_back_byte_for_byte,
-        deleting_may_be_repeated,
-        what_is_missing_is_named,
-        what_was_opened_is_read_whole_or_fails,
-        bad_names_are_refused_by_every_operation,
-        the_list_is_sorted_and_tells_sizes,
-        room_is_told_where_it_is_known,
-    ]
-);
+/// The suite for a bucket. Without the way to one (`scripts/testbed.sh up` gives it) these are skipped, which is said and counted.
+macro_rules! conformance_of_a_bucket {
+    ($adapter:ident, $bed:expr, $what:literal) => {
+        conformance!(
+            $adapter,
+            match $bed {
+                Some(bed) => bed,
+                None => return super::s3::skipped($what),
+            },
+            [
+                an_empty_place_lists_nothing,
+                nothing_is_ever_replaced,
+                what_grows_arrives_whole_and_is_seen_by_nobody_before,
+                what_is_given_up_leaves_nothing,
+                other_bytes_than_told_are_no_object,
+                ranges_are_exact,
+                heads_tell_what_lists_tell,
+                small_objects_are_put_and_read_within_their_limit,
+                a_large_object_comes_back_byte_for_byte,
+                deleting_may_be_repeated,
+                what_is_missing_is_named,
+                what_was_opened_is_read_whole_or_fails,
+                bad_names_are_refused_by_every_operation,
+                the_list_is_sorted_and_tells_sizes,
+                room_is_told_where_it_is_known,
+            ]
+        );
+    };
+}
+
+conformance_of_a_bucket!(bucket, super::s3::Bucket::new(), "a bucket as a store");
+conformance_of_a_bucket!(unsteady, super::Unsteady::new(), "a bucket behind an unsteady network");
 
 conformance!(
     local,

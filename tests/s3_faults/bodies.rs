@@ -40,17 +40,31 @@ async fn fault_59_an_object_whose_ranges_are_cut_comes_back_whole() {
     let mut n = 0;
     bed.proxy.script(move |request| {
         n += u64::from(reads(request));
-        let fault = match n % 5 {
+        let fault = match n % 4 {
             1 => Fault::Download(n * 100_000, Harm::Cut),
             2 => Fault::Reset,
             3 => Fault::Instead(Answer::error(503, "SlowDown")),
-            4 => Fault::Download(n * 50_000, Harm::Stall),
             _ => return None,
         };
         reads(request).then_some(fault)
     });
-    assert!(whole(&bed.patient(Duration::from_secs(5)), NAME).await.unwrap() == *bytes);
+    assert!(whole(&bed.patient(Duration::from_secs(30)), NAME).await.unwrap() == *bytes);
     assert!(bed.proxy.count(reads) > 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_55_a_download_that_stops_is_asked_for_again() {
+    let Some(bed) = Bed::new("fault_55 (download)") else { return };
+    let bytes = noise(9 << 20);
+    bed.bucket.put(NAME, &bytes);
+    let stalls = [Fault::Silence, Fault::Download(0, Harm::Stall), Fault::Download(2 << 20, Harm::Stall)];
+    for fault in stalls {
+        bed.proxy.rules([Rule::on("GET", fault.clone()).times(1)]);
+        let began = Instant::now();
+        assert!(whole(&bed.store(), NAME).await.unwrap() == *bytes, "{fault:?}");
+        assert!(began.elapsed() < 3 * super::DEADLINE, "{fault:?}: {:?}", began.elapsed());
+        assert_eq!(bed.proxy.count(reads), 4, "{fault:?}: three ranges, one of them twice");
+    }
 }
 
 /// The rest of a range is of the object that its beginning was of, or of none.
@@ -161,8 +175,11 @@ fn fault_59_a_download_with_a_flipped_bit_is_never_taken() {
     let here = Installation { dir: TempDir::new().unwrap(), file: manifest.file.clone() };
     std::fs::create_dir(here.dir.path().join("backups")).unwrap();
 
-    let flip = |name: String| [Rule::on("GET", Fault::Download(1000, Harm::Flip)).key(&name)];
-    bed.proxy.rules(flip(manifest.file.clone()));
+    let file = manifest.file.clone();
+    bed.proxy.script(move |request| {
+        let data = request.method == "GET" && request.path.ends_with(&file);
+        data.then_some(Fault::Download(1000, Harm::Flip))
+    });
     let got = here.get(&bed);
     assert_eq!(got.status.code(), Some(6), "{}", String::from_utf8_lossy(&got.stderr));
     assert_eq!(here.files(), [""; 0]);

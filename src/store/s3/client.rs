@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     AppName, BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
@@ -145,9 +146,10 @@ pub fn connect(config: &Config, limited: bool) -> Result<Client, Error> {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(stalled)
         .retry_config(retries(QUESTION_TRIES))
+        .retry_classifier(Distrust)
         // How often is said above; a quota that all requests share would end a long outage's tries long before.
         .retry_partition(RetryPartition::custom("amarre").token_bucket(TokenBucket::unlimited()).build())
-        .timeout_config(patience(config.deadline.min(QUESTIONS), QUESTION.min(config.deadline)))
+        .timeout_config(patience(config.deadline.min(QUESTIONS), QUESTION.min(config.deadline / 2)))
         .http_client(http(config.ca_file.as_ref())?);
     if let Ok(name) = AppName::new("amarre") {
         builder = builder.app_name(name);
@@ -192,9 +194,27 @@ pub fn patience(deadline: Duration, once: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// How long nothing need come: never longer than one thing is tried at all.
+/// How long nothing need come: a second try must fit into the deadline.
 pub fn silence(config: &Config) -> Duration {
-    SILENCE.min(config.deadline)
+    SILENCE.min(config.deadline / 2)
+}
+
+/// A certificate that is not trusted, or a port without TLS, is the same at the next try: it is told at once.
+#[derive(Debug)]
+struct Distrust;
+
+impl ClassifyRetry for Distrust {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let failed = context.output_or_error().and_then(Result::err);
+        match failed.and_then(|error| error.as_connector_error()) {
+            Some(error) if super::explain::is_distrust(&super::explain::causes(error)) => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "distrust"
+    }
 }
 
 /// Pauses between the tries that are ours: they grow to [`PAUSE`], and are shortened by chance so that many clients do not come

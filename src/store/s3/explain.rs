@@ -59,7 +59,7 @@ pub fn is_unsaid<E>(error: &SdkError<E, HttpResponse>) -> bool {
 }
 
 /// Everything that lies beneath `error`, once each.
-fn causes(error: &(dyn StdError + 'static)) -> String {
+pub fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -76,13 +76,18 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
 fn unreached(asked: Asked<'_>, cause: &str) -> Error {
     let place = asked.place.to_owned();
     let has = |words: &[&str]| words.iter().any(|word| cause.contains(word));
-    if has(&["certificate", "tls", "TLS", "handshake", "InvalidContentType"]) {
+    if is_distrust(cause) {
         return Error::Tls { place, cause: cause.to_owned() };
     }
     if has(&["dns error", "failed to lookup", "Name or service not known"]) {
         return Error::Dns { place, cause: cause.to_owned() };
     }
     Error::Unreached { place, cause: cause.to_owned() }
+}
+
+/// Whether a connection was not made since the other side is not trusted, or speaks no TLS.
+pub fn is_distrust(cause: &str) -> bool {
+    ["certificate", "tls", "TLS", "handshake", "InvalidContentType"].iter().any(|word| cause.contains(word))
 }
 
 /// An answer that is an error.
