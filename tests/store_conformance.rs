@@ -314,7 +314,7 @@ mod suite {
             let store = bed.store();
             let upload = store.upload("a.sql.gz", source, 1000).await.unwrap();
             match how {
-                "abort" => upload.abort().await,
+                "abort" => assert!(upload.abort().await),
                 "drop" => drop(upload),
                 _ => {
                     drop(sender);
