@@ -94,16 +94,15 @@ impl Places {
         let mut seen = std::collections::BTreeSet::new();
         let mut listed = Vec::new();
         for of in catalogues {
-            listed
-                .extend(of.entries().iter().filter(|e| seen.insert(e.file.as_str())).map(|entry| Listed { of, entry }));
+            listed.extend(of.entries().iter().filter(|e| seen.insert(identity(e))).map(|entry| Listed { of, entry }));
         }
         listed.sort_by(|a, b| b.entry.date.cmp(&a.entry.date).then_with(|| b.entry.file.cmp(&a.entry.file)));
         listed
     }
 
     /// Where it lies, place by place: `None` where nobody knows.
-    fn lies(&self, file: &str) -> Vec<Option<bool>> {
-        let has = |catalogue: &Catalogue| catalogue.entries().iter().any(|e| e.file == file);
+    fn lies(&self, entry: &Entry) -> Vec<Option<bool>> {
+        let has = |catalogue: &Catalogue| catalogue.entries().iter().any(|e| identity(e) == identity(entry));
         let there = self.there.iter().map(|(_, catalogue)| catalogue.as_ref().map(has));
         std::iter::once(Some(has(&self.here))).chain(there).collect()
     }
@@ -129,7 +128,7 @@ impl Places {
                         Some(false) => "-".to_owned(),
                         None => "?".to_owned(),
                     };
-                    row.extend(self.lies(&one.entry.file).into_iter().map(word));
+                    row.extend(self.lies(one.entry).into_iter().map(word));
                 }
                 row.push(state(one.entry));
                 row
@@ -141,13 +140,18 @@ impl Places {
 
     fn as_json(&self, one: &Listed<'_>) -> serde_json::Value {
         let mut value = as_json(one.entry);
-        let lies = self.lies(&one.entry.file);
+        let lies = self.lies(one.entry);
         if let Some(fields) = value.as_object_mut() {
             fields.insert("local".to_owned(), json!(lies.first()));
             fields.insert("remote".to_owned(), json!(lies.get(1..)));
         }
         value
     }
+}
+
+/// What makes two copies one backup: the name, and its run where a manifest tells it. Two installations may have given one name.
+fn identity(entry: &Entry) -> (&str, Option<&str>) {
+    (&entry.file, entry.manifest.as_ref().map(|manifest| manifest.id.as_str()))
 }
 
 /// Databases that `--undo` brings back. The list is also for when the server is away: then that is said, and no more.

@@ -20,16 +20,16 @@ const AT_ONCE: usize = 8;
 /// Manifests that were read in a second place, by name and entity tag: a run asks for them more than once.
 #[derive(Default)]
 pub struct Known {
-    read: Mutex<BTreeMap<(String, String), Manifest>>,
+    read: Mutex<BTreeMap<(String, String), Result<Manifest, manifest::Error>>>,
 }
 
 impl Known {
-    fn get(&self, object: &store::Object) -> Option<Manifest> {
+    fn get(&self, object: &store::Object) -> Option<Result<Manifest, manifest::Error>> {
         let key = (object.name.clone(), object.etag.clone()?);
         self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
-    fn keep(&self, object: &store::Object, manifest: &Manifest) {
+    fn keep(&self, object: &store::Object, manifest: &Result<Manifest, manifest::Error>) {
         if let Some(tag) = &object.etag {
             let key = (object.name.clone(), tag.clone());
             self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, manifest.clone());
@@ -145,12 +145,17 @@ async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Pars
             && let Some(object) = wanted.pop()
         {
             if let Some(known) = remote.known.get(&object) {
-                manifests.push((object.name, Ok(known)));
+                manifests.push((object.name, known));
                 continue;
             }
             let (store, known) = (Arc::clone(&remote.store), Arc::clone(&remote.known));
             reading.spawn(async move {
-                let parsed = match store.read(&object.name, MANIFEST_LIMIT).await {
+                if object.bytes > MANIFEST_LIMIT {
+                    let bytes = object.bytes;
+                    return Ok((object.name, Err(manifest::Error::TooLarge { bytes })));
+                }
+                // Its length is known: one question less for each.
+                let parsed = match store.get(&object.name, 0, object.bytes).await {
                     Ok(bytes) => Manifest::parse(&bytes),
                     // It is there and cannot be read: that is something to know of it. Deleted since it was listed: so is that.
                     Err(
@@ -161,8 +166,8 @@ async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Pars
                     // Nobody knows then what there is.
                     Err(error) => return Err(error),
                 };
-                if let Ok(manifest) = &parsed {
-                    known.keep(&object, manifest);
+                if !matches!(parsed, Err(manifest::Error::Unread { .. })) {
+                    known.keep(&object, &parsed);
                 }
                 Ok((object.name, parsed))
             });

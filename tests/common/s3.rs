@@ -148,6 +148,23 @@ impl Bucket {
         });
     }
 
+    /// As many small ones as there are names, thirty-two at once.
+    pub fn put_many(&self, names: &[String]) {
+        let (bucket, prefix, names) = (self.place.bucket.clone(), self.prefix.clone(), names.to_vec());
+        self.ask(move |client| async move {
+            let mut putting = tokio::task::JoinSet::new();
+            for name in names {
+                if putting.len() == 32 {
+                    putting.join_next().await.unwrap().unwrap();
+                }
+                let put =
+                    client.put_object().bucket(&bucket).key(format!("{prefix}/{name}")).body(b"theirs".to_vec().into());
+                putting.spawn(async move { drop(put.send().await.unwrap()) });
+            }
+            putting.join_all().await;
+        });
+    }
+
     /// Takes an object away.
     pub fn remove(&self, name: &str) {
         let (bucket, key) = (self.place.bucket.clone(), format!("{}/{name}", self.prefix));
@@ -169,13 +186,21 @@ impl Bucket {
     pub fn all(&self) -> Vec<String> {
         let (bucket, prefix) = (self.place.bucket.clone(), format!("{}/", self.prefix));
         self.ask(move |client| async move {
-            let objects =
-                client.list_objects_v2().bucket(&bucket).prefix(&prefix).encoding_type(EncodingType::Url).send();
-            let objects = objects.await.unwrap();
+            let mut pages = client
+                .list_objects_v2()
+                .bucket(&bucket)
+                .prefix(&prefix)
+                .encoding_type(EncodingType::Url)
+                .into_paginator()
+                .send();
+            let mut objects = Vec::new();
+            while let Some(page) = pages.next().await {
+                objects.extend(page.unwrap().contents.unwrap_or_default());
+            }
             let uploads = client.list_multipart_uploads().bucket(&bucket).prefix(&prefix).send().await.unwrap();
             let name = |key: Option<&str>| key.unwrap().strip_prefix(&prefix).unwrap().to_owned();
             let decoded = |key: &str| percent_encoding::percent_decode_str(key).decode_utf8().unwrap().into_owned();
-            let objects = objects.contents().iter().map(|o| name(o.key().map(decoded).as_deref()));
+            let objects = objects.iter().map(|o| name(o.key().map(decoded).as_deref()));
             let uploads = uploads.uploads().iter().map(|u| name(u.key()) + " (unfinished)");
             let mut names: Vec<_> = objects.chain(uploads).collect();
             names.sort();
