@@ -48,7 +48,7 @@ fn plan(n: u64, dice: &mut Dice) -> (String, usize) {
 
 async fn send(store: &S3Store, n: u64, name: &str, bytes: &Arc<Vec<u8>>) -> Result<Option<Object>, Error> {
     // As manifests are, and as dumps are.
-    if n % 25 > 4 && n % 2 == 0 {
+    if n % 25 > 4 && n.is_multiple_of(2) {
         store.put(name, bytes).await.map(|()| None)
     } else {
         upload(store, name, bytes).await.map(Some)
