@@ -116,10 +116,8 @@ fn answered(asked: Asked<'_>, response: &HttpResponse, code: &str, message: &str
             return Error::Busy { place };
         }
         "InvalidObjectState" => return Error::Frozen { name, place, class: String::new() },
-        // Garage has one code for both.
-        "AccessDenied" if message.contains("signature") || message.contains("No such key") => {
-            return Error::Credentials { place, code: escape(code) };
-        }
+        "AccessDenied" if message.contains("has expired") => return Error::Expired { place, code: escape(code) },
+        "AccessDenied" if is_about_keys(message) => return Error::Credentials { place, code: escape(code) },
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => {
             return Error::Refused { action: asked.action, name, place, right: asked.right };
         }
@@ -138,10 +136,16 @@ fn answered(asked: Asked<'_>, response: &HttpResponse, code: &str, message: &str
     }
 }
 
-/// `… expecting 'eu-west-3'`.
+/// `… expecting 'eu-west-3'`, or as Garage has it `…, expected: '20250701/eu-west-3/s3/aws4_request'`.
 fn region_in(message: &str) -> Option<String> {
-    let rest = message.rsplit_once("expecting '")?.1;
-    rest.split_once('\'').map(|(region, _)| region.to_owned())
+    let quoted = |after: &str| message.rsplit_once(after)?.1.split_once('\'').map(|(text, _)| text);
+    let scope = || quoted("expected: '")?.split('/').nth(1);
+    quoted("expecting '").or_else(scope).map(str::to_owned)
+}
+
+/// Garage has one code for all that it forbids.
+fn is_about_keys(message: &str) -> bool {
+    message.contains("No such key:") || message.contains("Invalid signature")
 }
 
 #[cfg(test)]
@@ -152,6 +156,10 @@ mod tests {
     fn the_region_is_read_from_what_the_store_expects() {
         let message = "The authorization header is malformed; the region 'fr-par' is wrong; expecting 'eu-west-3'";
         assert_eq!(region_in(message).as_deref(), Some("eu-west-3"));
+        let message =
+            "unexpected scope: '20250701/fr-par/s3/aws4_request', expected: '20250701/garage/s3/aws4_request'";
+        assert_eq!(region_in(message).as_deref(), Some("garage"));
         assert_eq!(region_in("malformed"), None);
+        assert_eq!(region_in("expected: 'nothing'"), None);
     }
 }
