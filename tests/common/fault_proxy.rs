@@ -375,22 +375,22 @@ async fn answer(
         fault => {
             let harm = if let Some(Fault::Download(at, harm)) = fault { Some((at, harm)) } else { None };
             client.write_all(&reply).await?;
-            match pass(&mut heard, client, framing, harm).await? {
-                Passed::Whole => {}
-                Passed::Cut => client.shutdown().await?,
-                Passed::Stalled => client.flush().await?,
-            }
-            if framing == Framing::UntilEnd {
+            let passed = pass(&mut heard, client, framing, harm).await?;
+            if passed == Passed::Cut || framing == Framing::UntilEnd {
                 client.shutdown().await?;
             }
-            if framing == Framing::UntilEnd || harm.is_some_and(|(_, harm)| harm != Harm::Flip) {
+            if passed != Passed::Whole || framing == Framing::UntilEnd {
                 return hold(client).await;
             }
         }
     }
     client.flush().await?;
-    // Bytes of a request that nobody wanted to read are no next request.
-    if whole { Ok(Next::Request) } else { hold(client).await }
+    if whole {
+        return Ok(Next::Request);
+    }
+    // Bytes of a request that nobody wanted to read are no next request: this connection takes none.
+    client.shutdown().await?;
+    hold(client).await
 }
 
 /// Says nothing until the client goes.

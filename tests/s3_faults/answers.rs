@@ -75,7 +75,7 @@ async fn fault_48_each_refusal_is_told_as_what_it_is_whatever_was_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_48_a_bucket_or_a_region_that_is_wrong_is_told_by_a_real_server_too() {
+async fn fault_48_what_is_set_wrong_is_told_by_a_real_server_too() {
     let Some(bed) = Bed::new("fault_48 (real)") else { return };
     let other = bed.bucket.open_with(|config| config.bucket = "no-such-bucket-here".to_owned()).unwrap();
     let error = other.head(NAME).await.unwrap_err();
@@ -83,11 +83,18 @@ async fn fault_48_a_bucket_or_a_region_that_is_wrong_is_told_by_a_real_server_to
     let error = upload(&other, NAME, &noise(10)).await.unwrap_err();
     assert!(matches!(error, Error::NoBucket { .. }), "{error:?}");
     let other = bed.bucket.open_with(|config| config.region = "elsewhere".to_owned()).unwrap();
-    let error = other.head(NAME).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Region { right: Some(right), .. } if *right == bed.bucket.place.region),
-        "{error:?}"
-    );
+    for error in [other.head(NAME).await.unwrap_err(), other.list().await.unwrap_err()] {
+        let right = if let Error::Region { right, .. } = &error { right.as_ref() } else { None };
+        assert_eq!(right, Some(&bed.bucket.place.region), "{error:?}");
+    }
+    let wrong: [fn(&mut amarre::store::s3::Config); 2] =
+        [|config| config.secret_access_key = "wrong".to_owned(), |config| config.access_key_id = "GKnobody".to_owned()];
+    for wrong in wrong {
+        let other = bed.bucket.open_with(wrong).unwrap();
+        for error in [other.head(NAME).await.unwrap_err(), other.put(NAME, b"x").await.unwrap_err()] {
+            assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
+        }
+    }
 }
 
 /// That nothing is there is asked with every upload: that must not cost a second question each time.

@@ -40,7 +40,7 @@ async fn fault_59_an_object_whose_ranges_are_cut_comes_back_whole() {
     let mut n = 0;
     bed.proxy.script(move |request| {
         n += u64::from(reads(request));
-        let fault = match n % 4 {
+        let fault = match n % 6 {
             1 => Fault::Download(n * 100_000, Harm::Cut),
             2 => Fault::Reset,
             3 => Fault::Instead(Answer::error(503, "SlowDown")),
