@@ -14,7 +14,8 @@
 #   sidecar-image [TAG]    the sidecar's image (amarre:testbed) with that binary; [TAG --features X] hands features on
 #   postgres-local         programs of a local PostgreSQL server; prints their directory
 #   garage                 a real S3 server, built from source where it is missing; prints its path
-#   up [MAJOR…]            start the tests' databases (17 and 15) and the S3 server; prints lines to eval
+#   moto                   a simulation of AWS's S3, from PyPI; prints its path
+#   up [MAJOR…]            start the tests' databases (17 and 15) and the S3 servers; prints lines to eval
 #   down                   stop them
 #
 # What can be pulled is pulled. Where no registry answers, stand-ins are made from Debian's packages, and that is said.
@@ -26,11 +27,12 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local garage up down '
+readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local garage moto up down '
 readonly BASE_IMAGE=alpine:3.22
 readonly STAND_IN=amarre-testbed
 readonly TEST_MAJORS='17 15'
 readonly GARAGE_VERSION=2.5.0
+readonly MOTO_VERSION=5.2.5
 readonly TEST_BUCKET=amarre-test
 
 # --- engine -----------------------------------------------------------------------------------------------------
@@ -374,6 +376,56 @@ garage_locked() {
   echo "$root/bin/garage"
 }
 
+# What Garage lacks and AWS has: storage classes, tags, encryption by a key service, Object Lock. It checks no signatures.
+cmd_moto() { with_lock moto moto_locked; }
+
+moto_locked() {
+  local root=$AMARRE_CACHE/moto-$MOTO_VERSION
+  if [ ! -f "$root/whole" ]; then
+    have python3 || cannot 'moto: no python3 here'
+    say "moto: installing $MOTO_VERSION from PyPI (kept in $AMARRE_CACHE)"
+    rm -rf "$root"
+    quietly moto python3 -m venv "$root" || cannot 'moto: python3 makes no environment here; install python3-venv'
+    quietly moto "$root/bin/pip" install -q "moto[server]==$MOTO_VERSION" || cannot 'moto: PyPI gives no moto here'
+    touch "$root/whole"
+  fi
+  echo "$root/bin/moto_server"
+}
+
+test_moto() { echo "$AMARRE_CACHE/moto${AMARRE_TEST_SUFFIX:-}"; }
+
+# Prints the line to eval.
+moto_up() {
+  local dir program api
+  dir=$(test_moto)
+  program=$(cmd_moto | tail -n 1)
+  [ -n "$program" ] || return 1
+  if [ -f "$dir/env" ] && ours "$dir/pid" moto_server; then
+    say 'up: moto is running'
+    cat "$dir/env"
+    return
+  fi
+  rm -rf "$dir"
+  mkdir -m 0700 "$dir"
+  api=$(free_port)
+  setsid "$program" -H 127.0.0.1 -p "$api" >"$dir/log" 2>&1 </dev/null 9>&- &
+  echo "$!" >"$dir/pid"
+  wait_until 60 s3_answers "$api" || { tail -n 20 "$dir/log" >&2; fail 'up: moto does not start'; }
+  say "up: moto on 127.0.0.1:$api ($MOTO_VERSION)"
+  echo "export AMARRE_TEST_MOTO_ENDPOINT=http://127.0.0.1:$api" | tee "$dir/env"
+}
+
+moto_down() {
+  local dir
+  dir=$(test_moto)
+  if ours "$dir/pid" moto_server; then
+    kill "$(cat "$dir/pid")"
+    wait_until 30 process_gone "$(cat "$dir/pid")" || say 'down: moto does not end'
+    say 'down: moto ended'
+  fi
+  rm -rf "$dir"
+}
+
 test_s3() { echo "$AMARRE_CACHE/s3${AMARRE_TEST_SUFFIX:-}"; }
 
 s3_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -463,7 +515,7 @@ cmd_up() {
 }
 
 up_locked() {
-  local majors=$1 major name password='' lines='' with_s3
+  local majors=$1 major name password='' lines='' with_s3 with_moto
   mkdir -p "$(test_lane)"
   chmod 0711 "$(test_lane)"
   for major in $majors; do
@@ -483,8 +535,16 @@ up_locked() {
   printf '%sexport AMARRE_TEST_PG_USER=hub\nexport AMARRE_TEST_PG_PASSWORD=%s\n' "$lines" "$password"
   printf 'export AMARRE_TEST_LANE_DIR=%q\n' "$(test_lane)"
   # A machine on which it cannot be built has the other tests all the same.
-  with_s3=$(s3_up) || { say 'up: no S3 server here: the tests that need one skip themselves'; return 0; }
-  printf '%s\n' "$with_s3"
+  if with_s3=$(s3_up); then
+    printf '%s\n' "$with_s3"
+  else
+    say 'up: no S3 server here: the tests that need one skip themselves'
+  fi
+  if with_moto=$(moto_up); then
+    printf '%s\n' "$with_moto"
+  else
+    say 'up: no moto here: the tests that need it skip themselves'
+  fi
 }
 
 # One password for all of them, so one that is running already sets it.
@@ -526,6 +586,7 @@ cmd_down() {
     say "down: $name removed"
   done
   s3_down
+  moto_down
   [ -z "${AMARRE_TEST_SUFFIX:-}" ] || rm -rf "$(test_lane)"
 }
 

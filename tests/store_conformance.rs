@@ -184,6 +184,7 @@ macro_rules! conformance_of_a_bucket {
 }
 
 conformance_of_a_bucket!(bucket, super::s3::Bucket::new(), "a bucket as a store");
+conformance_of_a_bucket!(simulated, super::s3::Bucket::simulated(), "a bucket of a simulated AWS");
 conformance_of_a_bucket!(unsteady, super::Unsteady::new(), "a bucket behind an unsteady network");
 
 conformance!(

@@ -11,7 +11,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
 
 /// How to get what these tests need.
-pub const WAY: &str = "AMARRE_TEST_S3_ENDPOINT is not set: eval \"$(scripts/testbed.sh up)\" starts a server";
+pub const WAY: &str =
+    "AMARRE_TEST_S3_ENDPOINT or AMARRE_TEST_MOTO_ENDPOINT is not set: eval \"$(scripts/testbed.sh up)\" starts servers";
 
 /// A test that cannot run here says so, and is counted.
 #[allow(
@@ -55,10 +56,27 @@ impl Place {
     }
 }
 
+impl Place {
+    /// A simulation of AWS's own, in a bucket of its own that keeps versions and can lock them.
+    #[allow(clippy::disallowed_methods, reason = "the test bed tells where the server is")]
+    pub fn simulated() -> Option<Self> {
+        let endpoint = std::env::var("AMARRE_TEST_MOTO_ENDPOINT").ok()?;
+        let bucket = format!("amarre-test-{}-{}", std::process::id(), next());
+        let words = ["us-east-1", "key", "secret"].map(str::to_owned);
+        let [region, key, secret] = words;
+        Some(Self { endpoint, bucket, region, key, secret })
+    }
+}
+
 /// A place of its own in the bucket.
 pub struct Bucket {
     pub place: Place,
     pub prefix: String,
+}
+
+fn next() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
 struct Now;
@@ -72,10 +90,18 @@ impl Clock for Now {
 
 impl Bucket {
     pub fn new() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("test/{}-{n}", std::process::id());
+        let prefix = format!("test/{}-{}", std::process::id(), next());
         Some(Self { place: Place::found()?, prefix })
+    }
+
+    /// In a simulation of AWS's S3; see [`Place::simulated`].
+    pub fn simulated() -> Option<Self> {
+        let bed = Self { place: Place::simulated()?, prefix: "test".to_owned() };
+        let bucket = bed.place.bucket.clone();
+        bed.ask(move |client| async move {
+            client.create_bucket().bucket(bucket).object_lock_enabled_for_bucket(true).send().await.unwrap();
+        });
+        Some(bed)
     }
 
     pub fn config(&self) -> Config {
