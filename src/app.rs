@@ -1,10 +1,12 @@
 //! The composition root: settings become adapters, adapters become a [`Context`] for the operations.
 //! The only place that names concrete adapters.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_i18n::t;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use crate::domain::event::{Event, Observer};
 use crate::domain::schedule::Schedule;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::journal::intent::{IntentFiles, Intents};
+use crate::journal::intent::{Intent, IntentFiles, Intents, Work};
 use crate::journal::{Journal, NoJournal, SqliteJournal};
 use crate::operations::{self, Context, Machine, Rules};
 use crate::process::privileges::{self, Workplace};
@@ -53,6 +55,32 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// What this process does, for whoever meets its lock: `backup`, `restore`.
     pub work: &'static str,
+    /// What the last mending could not end.
+    pub left: Arc<Left>,
+}
+
+/// Intents that a mending left, since a second place was away: they are not tried again and again, and hold up nothing new.
+#[derive(Debug, Default)]
+pub struct Left {
+    known: Mutex<(BTreeSet<String>, Option<DateTime<Utc>>)>,
+}
+
+/// How long they are left alone.
+const LEFT_ALONE: TimeDelta = TimeDelta::minutes(10);
+
+impl Left {
+    fn keep(&self, intents: Vec<Intent>, now: DateTime<Utc>) {
+        let runs = intents.into_iter().map(|intent| intent.run.to_string()).collect();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (runs, Some(now));
+    }
+
+    /// Whether nothing new is among `pending`, and the last try was a moment ago. A database that may be closed is never left alone.
+    fn is_known(&self, pending: &[Intent], now: DateTime<Utc>) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = known.1.is_some_and(|at| (now - at).abs() < LEFT_ALONE);
+        let is_left = |i: &Intent| known.0.contains(i.run.as_str()) && !matches!(i.work, Work::Restore { .. });
+        recent && pending.iter().all(is_left)
+    }
 }
 
 /// How long the engine may take to answer a question.
@@ -367,7 +395,7 @@ impl Jobs for App {
             return Outcome::Ended;
         }
         let app = Self { cancel: cancel.clone(), ..self.clone() };
-        match record::sync(&app).await {
+        match record::sync_beside(&app).await {
             Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
             Err(failure) => self.tell(&failure),
             Ok(synced) if synced.failed.is_empty() => Outcome::Ended,
@@ -376,16 +404,17 @@ impl Jobs for App {
     }
 
     async fn mend(&self, _: &CancellationToken) -> Outcome {
-        let pending = self.intents().pending().map(|p| !p.intents.is_empty());
-        if !pending.unwrap_or(true) {
+        let pending = self.intents().pending().map(|p| p.intents).unwrap_or_default();
+        if pending.is_empty() || self.left.is_known(&pending, self.clock.now()) {
             return Outcome::Ended;
         }
         match self.mend_now().await {
             Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
             Err(failure) => self.tell(&failure),
-            // A second place that is away is not asked again and again.
-            Ok(()) if self.intents().pending().is_ok_and(|p| !p.intents.is_empty()) => Outcome::Failed,
-            Ok(()) => Outcome::Ended,
+            Ok(()) => {
+                self.left.keep(self.intents().pending().map(|p| p.intents).unwrap_or_default(), self.clock.now());
+                Outcome::Ended
+            }
         }
     }
 

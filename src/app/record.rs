@@ -160,8 +160,21 @@ pub async fn sync(app: &App) -> Result<Synced, Failure> {
         Err(failure) if failure.exit != Exit::Locked => app.warn(failure.message),
         _ => {}
     }
+    sync_of(app, &context).await
+}
+
+/// As [`sync`], for whoever mends in another way: it never takes the lock.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn sync_beside(app: &App) -> Result<Synced, Failure> {
+    let context = app.context().await?;
+    sync_of(app, &context).await
+}
+
+async fn sync_of(app: &App, context: &Context) -> Result<Synced, Failure> {
     let record = Record::new(app, RunKind::Sync);
-    let result = sync::sync(&context, SYNC_PATIENCE).await.map_err(Failure::from);
+    let result = sync::sync(context, SYNC_PATIENCE).await.map_err(Failure::from);
     match &result {
         Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() => {}
         Ok(synced) => {

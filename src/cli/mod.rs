@@ -69,6 +69,7 @@ impl Context {
             cancel: self.cancel.clone(),
             clock: Arc::clone(&self.clock),
             work,
+            left: Arc::default(),
         }
     }
 }

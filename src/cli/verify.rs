@@ -115,12 +115,21 @@ async fn there(
 async fn read_there(args: &VerifyArgs, app: &App, operations: &operations::Context) -> Result<Vec<There>, Failure> {
     let (mut read, mut unfound) = (Vec::new(), None);
     for remote in &operations.remotes {
-        let catalogue = catalogue::load_remote(operations, remote).await?.only_with_manifest();
+        let catalogue = match heal::load_there(operations, remote).await {
+            Ok(catalogue) => catalogue.only_with_manifest(),
+            Err(operations::Error::Cancelled) => return Err(operations::Error::Cancelled.into()),
+            // The other places are read all the same.
+            Err(error) => {
+                app.warn(error.to_string());
+                unfound = Some(error.into());
+                continue;
+            }
+        };
         let entries = match chosen(&catalogue, args, operations) {
             Ok(entries) => entries,
             // Another place may have it.
             Err(failure) => {
-                unfound = Some(failure);
+                unfound = unfound.or(Some(failure));
                 continue;
             }
         };
@@ -133,7 +142,15 @@ async fn read_there(args: &VerifyArgs, app: &App, operations: &operations::Conte
                 Err(error) => Some(error),
             };
             let mut healed = false;
-            if args.heal && bad.is_some() {
+            // A store that did not answer says nothing about the copy.
+            let damaged = matches!(
+                bad,
+                Some(
+                    operations::Error::Unequal { .. }
+                        | operations::Error::Store(operations::StoreError::Missing { .. })
+                )
+            );
+            if args.heal && damaged {
                 match heal::heal_there(operations, remote, manifest).await {
                     Ok(true) => healed = true,
                     Ok(false) => app.warn(t!("heal.none_here", file = escape(&file))),
@@ -145,7 +162,7 @@ async fn read_there(args: &VerifyArgs, app: &App, operations: &operations::Conte
         }
     }
     match unfound {
-        Some(failure) if read.is_empty() => Err(failure),
+        Some(failure) if read.is_empty() || failure.exit != Exit::Usage => Err(failure),
         _ => Ok(read),
     }
 }

@@ -157,14 +157,10 @@ async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Pars
                 // Its length is known: one question less for each.
                 let parsed = match store.get(&object.name, 0, object.bytes).await {
                     Ok(bytes) => Manifest::parse(&bytes),
-                    // It is there and cannot be read: that is something to know of it. Deleted since it was listed: so is that.
-                    Err(
-                        error @ (store::Error::Missing { .. }
-                        | store::Error::TooLarge { .. }
-                        | store::Error::Frozen { .. }),
-                    ) => Err(manifest::Error::Unread { cause: error.to_string() }),
                     // Nobody knows then what there is.
-                    Err(error) => return Err(error),
+                    Err(error) if error.is_of_the_place() => return Err(error),
+                    // It is there and cannot be read (frozen, another key): that is something to know of it alone.
+                    Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
                 };
                 if !matches!(parsed, Err(manifest::Error::Unread { .. })) {
                     known.keep(&object, &parsed);

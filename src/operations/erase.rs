@@ -1,9 +1,13 @@
 //! Deletes one backup for good because a person says so: here, or in every place with all its versions (the right to erasure).
 
+use rust_i18n::t;
+
 use super::failpoint::hit;
 use super::{Context, Error, Remote, catalogue, prune};
 use crate::domain::catalogue::Entry;
 use crate::domain::name;
+use crate::domain::run::RunId;
+use crate::domain::text::escape;
 use crate::journal::intent::Work;
 use crate::store;
 
@@ -40,9 +44,18 @@ pub async fn find(context: &Context, wanted: &str, everywhere: bool) -> Result<L
     if !entry.own {
         return Err(Error::OfAnother { file: entry.file.clone() });
     }
-    let all = names(&entry.file);
-    let places = there.iter().filter(|(_, (names, _))| all.iter().any(|name| names.contains(name)));
-    let places = places.map(|(remote, _)| remote.store.place()).collect();
+    let id = entry.manifest.as_ref().map(|manifest| &manifest.id);
+    let mut places = Vec::new();
+    for (remote, (names_there, catalogue)) in &there {
+        let same = catalogue.entries().iter().find(|other| other.file == entry.file);
+        let other = same.and_then(|same| same.manifest.as_ref()).map(|manifest| &manifest.id);
+        // Another installation gave the same name to one of its own: that is not meant.
+        if other.is_some() && id.is_some() && other != id || same.is_some_and(|same| other.is_some() && !same.own) {
+            context.warn(t!("operations.of_another_in", file = escape(&entry.file), place = remote.store.place()));
+        } else if names(&entry.file).iter().any(|name| names_there.contains(name)) {
+            places.push(remote.store.place());
+        }
+    }
     Ok(Lies { file: entry.file.clone(), here: here.entries().iter().any(|e| e.file == entry.file), places })
 }
 
@@ -54,21 +67,27 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
     let files = std::slice::from_ref(&lies.file);
     // Nobody sends it meanwhile.
     let Ok(_claim) = context.claim(&lies.file) else { return Err(Error::InUse { file: lies.file.clone() }) };
+    context.check_cancelled()?;
     // All that is meant is written down before the first byte goes.
-    let remotes = if everywhere { context.remotes.as_slice() } else { &[] };
     let mut places = Vec::new();
-    for remote in remotes {
+    for remote in context.remotes.iter().filter(|r| everywhere && lies.places.contains(&r.store.place())) {
         let run = context.new_run();
         let work = Work::Delete { files: files.to_vec(), place: Some(remote.store.place()), asked: true };
-        let put = context.intents.put(&context.intent(&run, work));
-        put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+        if let Err(error) = context.intents.put(&context.intent(&run, work)) {
+            end_all(context, &places);
+            return Err(Error::Intent { cause: error.to_string() });
+        }
         places.push((remote, run));
     }
-    // Here first: nothing could send it anew then.
-    let mut told = prune::delete(context, files, true).await;
-    for (remote, run) in places {
+    // Here first: nothing could send it anew then. What cannot go here goes nowhere.
+    if let Err(error) = prune::delete(context, files, true).await {
+        end_all(context, &places);
+        return Err(error);
+    }
+    let mut told = Ok(());
+    for (remote, run) in &places {
         hit("erase.1").await;
-        match finish(remote, files).await {
+        match finish(context, remote, files).await {
             Ok(()) => {}
             // The operator knows, and a lock does not go by asking again.
             Err(error @ Error::Stays { .. }) => told = Err(error),
@@ -77,16 +96,25 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
                 continue;
             }
         }
-        context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+        context.intents.end(run).map_err(|error| Error::Intent { cause: error.to_string() })?;
     }
     told
+}
+
+/// Nothing of that is to happen.
+fn end_all(context: &Context, places: &[(&Remote, RunId)]) {
+    for (_, run) in places {
+        if let Err(error) = context.intents.end(run) {
+            context.warn(error.to_string());
+        }
+    }
 }
 
 /// Manifest, companion, data, with all that is kept of them, and what of it was never finished. May be repeated.
 ///
 /// # Errors
 /// [`Error::Stays`]: the place refuses, for good as far as we know.
-pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Error> {
+pub(super) async fn finish(context: &Context, remote: &Remote, files: &[String]) -> Result<(), Error> {
     let store = &remote.store;
     let mut refused = Vec::new();
     for file in files {
@@ -95,6 +123,12 @@ pub(super) async fn finish(remote: &Remote, files: &[String]) -> Result<(), Erro
             Err(error) => return Err(error.into()),
         }
         for name in names(file) {
+            // What says that it is another's was put there since.
+            match store.head(&name).await {
+                Ok(there) if there.owner.as_ref().is_some_and(|owner| *owner != context.rules.installation) => continue,
+                Ok(_) | Err(store::Error::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
             match store.erase(&name).await {
                 Ok(_) => {}
                 Err(store::Error::Refused { .. }) => refused.push(name),

@@ -1,5 +1,6 @@
 //! Brings a backup from a second place into the local store: several ranges at once, its hash compared before it gets its name.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use rust_i18n::t;
 
 use super::failpoint::hit;
 use super::{Context, Error, Remote, catalogue, upload};
+use crate::domain;
 use crate::domain::catalogue::{Entry, Reason, State, Verification};
 use crate::domain::manifest::{Manifest, Measure};
 use crate::domain::name::{self, Kind};
@@ -56,7 +58,17 @@ pub async fn find(context: &Context, wanted: &str) -> Result<Vec<Found>, Error> 
         }
     }
     found.sort_by_key(|(set_aside, _)| *set_aside);
-    if found.is_empty() { Err(failed.unwrap_or(Error::NoRemote)) } else { Ok(found.into_iter().map(|f| f.1).collect()) }
+    let mut found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
+    let Some(first) = found.first() else { return Err(failed.unwrap_or(Error::NoRemote)) };
+    let (file, id) = (first.file.clone(), first.manifest.as_ref().map(|manifest| manifest.id.clone()));
+    if found.iter().any(|other| other.file != file) {
+        let files: BTreeSet<String> = found.iter().map(|found| escape(&found.file)).collect();
+        let files = files.into_iter().collect();
+        return Err(domain::catalogue::Error::Ambiguous { wanted: escape(wanted), files }.into());
+    }
+    // What only has the same name is another's: it never takes the place of the one that is meant.
+    found.retain(|other| other.manifest.as_ref().map(|manifest| &manifest.id) == id.as_ref());
+    Ok(found)
 }
 
 fn of(remote: &Remote, entry: &Entry) -> Found {

@@ -63,6 +63,14 @@ fn same(there: &Catalogue, entry: &Entry) -> Option<Arc<Manifest>> {
     equal.then_some(manifest)
 }
 
+/// What a second place has.
+///
+/// # Errors
+/// When it cannot be asked; [`Error::Cancelled`].
+pub async fn load_there(context: &Context, remote: &Remote) -> Result<Catalogue, Error> {
+    context.or_cancelled(catalogue::load_remote(context, remote)).await
+}
+
 /// Reads a copy in a second place whole, compares it with its manifest there, and remembers what it found.
 ///
 /// # Errors

@@ -33,6 +33,7 @@ pub mod sync;
 mod upload;
 pub mod verify;
 
+pub use crate::store::Error as StoreError;
 pub use error::Error;
 
 /// Everything an operation works with.

@@ -1,12 +1,13 @@
 //! What the start of every run and the supervisor do first, once the lock is theirs: finish or remove what an
 //! interrupted run left, and reopen a database that a dead restore left closed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rust_i18n::t;
 
 use super::restore::resume;
-use super::{Context, Error, backup, erase, prune, remote};
+use super::{Context, Error, Remote, backup, erase, prune, remote};
 use crate::domain::text::escape;
 use crate::dump;
 use crate::journal::intent::{Intent, Work};
@@ -37,6 +38,8 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
     for file in &pending.unreadable {
         context.warn(t!("recover.unreadable", file = escape(file)));
     }
+    // Places that did not answer in time: whoever waits for this waits once for each.
+    let mut silent = BTreeSet::new();
     for intent in &pending.intents {
         if !is_ours(context, intent) {
             context.warn(t!("recover.of_another", run = intent.run, name = escape(&intent.installation)));
@@ -45,7 +48,7 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
         // A rotation elsewhere needs no lock: one that is at work has its claim.
         let Ok(_claim) = context.claim(intent.run.as_str()) else { continue };
         context.note(t!("recover.found", run = intent.run));
-        if !mend(context, intent).await? {
+        if !mend(context, intent, &mut silent).await? {
             continue;
         }
         context.intents.end(&intent.run).map_err(|error| Error::Intent { cause: error.to_string() })?;
@@ -61,7 +64,7 @@ pub fn is_ours(context: &Context, intent: &Intent) -> bool {
 }
 
 /// Whether nothing is left to mend. `false`: files that cannot be deleted, which is said each time and stops nobody.
-async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
+async fn mend(context: &Context, intent: &Intent, silent: &mut BTreeSet<String>) -> Result<bool, Error> {
     match &intent.work {
         Work::Backup { file, stored } => {
             sweep(context, intent).await;
@@ -77,15 +80,12 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
                 let ours = |name: &str| name == file;
                 // Committed, and its copies are still on their way.
                 let Ok(_claim) = context.claim(file) else { continue };
-                let sweeping = remote.store.sweep_drafts(&ours);
-                // A run waits for this: a place that is away is asked again by the next.
-                let Ok(swept) = tokio::time::timeout(PATIENCE, sweeping).await else {
-                    whole = false;
-                    continue;
+                let swept = async { Ok(remote.store.sweep_drafts(&ours).await.map(drop)?) };
+                whole &= match in_time(context, remote, silent, swept).await? {
+                    // Keys that may not ask leave that to the bucket's own rules.
+                    Err(Error::Store(store::Error::Refused { .. })) => true,
+                    swept => told(context, swept),
                 };
-                // Keys that may not ask leave that to the bucket's own rules.
-                let refused = matches!(swept, Err(store::Error::Refused { .. }));
-                whole &= refused || told(context, swept.map(drop).map_err(Error::from));
             }
             Ok(whole)
         }
@@ -95,21 +95,18 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
                 Some(remote) => {
                     let finish = async {
                         match asked {
-                            true => erase::finish(remote, files).await,
+                            true => erase::finish(context, remote, files).await,
                             false => remote::finish(context, remote, files).await,
                         }
                     };
-                    let finished = tokio::time::timeout(PATIENCE, finish).await;
-                    let silent =
-                        || store::Error::Silent { action: store::Action::Delete, place: remote.store.place() }.into();
-                    let finished = finished.unwrap_or_else(|_| Err(silent()));
+                    let finished = in_time(context, remote, silent, finish).await?;
                     // A lock does not go by asking again.
                     let stays = matches!(finished, Err(Error::Stays { .. }));
                     Ok(told(context, finished) || stays)
                 }
                 None if *asked => {
                     context.warn(t!("recover.asked", files = escape(&files.join(", ")), place = escape(place)));
-                    Ok(false)
+                    Ok(true)
                 }
                 // Whoever took it out of the settings keeps what lies there.
                 None => Ok(true),
@@ -119,6 +116,31 @@ async fn mend(context: &Context, intent: &Intent) -> Result<bool, Error> {
             context.wait_ready().await?;
             sweep(context, intent).await;
             resume(context, intent, database, *live_oid, new).await.map(|()| true)
+        }
+    }
+}
+
+/// What became of `work` in a second place. A run waits for it: a place that does not answer in time is asked again by the next.
+///
+/// # Errors
+/// [`Error::Cancelled`].
+async fn in_time(
+    context: &Context,
+    remote: &Remote,
+    silent: &mut BTreeSet<String>,
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<Result<(), Error>, Error> {
+    let place = remote.store.place();
+    let no_answer = || store::Error::Silent { action: store::Action::Delete, place: place.clone() };
+    if silent.contains(&place) {
+        return Ok(Err(no_answer().into()));
+    }
+    match tokio::time::timeout(PATIENCE, context.or_cancelled(work)).await {
+        Ok(Err(Error::Cancelled)) => Err(Error::Cancelled),
+        Ok(done) => Ok(done),
+        Err(_) => {
+            silent.insert(place.clone());
+            Ok(Err(no_answer().into()))
         }
     }
 }

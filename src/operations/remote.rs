@@ -40,6 +40,9 @@ pub(super) async fn finish(context: &Context, remote: &Remote, files: &[String])
     for file in files.iter().filter(|file| !there.contains(&name::manifest_name(file))) {
         // Sent anew at this moment: then it is not the end of that rotation any more.
         let Ok(_claim) = context.claim(file) else { continue };
+        if remote.store.head(&name::manifest_name(file)).await.is_ok() {
+            continue;
+        }
         if there.contains(file) || there.contains(&name::roles_name(file)) {
             delete_one(remote, file).await?;
         }

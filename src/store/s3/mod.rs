@@ -15,7 +15,7 @@ use aws_sdk_s3::types::{EncodingType, ObjectLockMode, ServerSideEncryption, Stor
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use rust_i18n::t;
 
 use crate::domain::bandwidth::Bandwidth;
@@ -45,6 +45,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SHA256: &str = "sha256";
 /// Where the installation stands that made an object.
 const OWNER: &str = "amarre-installation";
+/// What is not sent as it is in a header.
+const OWNER_ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b' ');
 
 /// Backups in a bucket.
 #[derive(Clone)]
@@ -70,6 +72,8 @@ impl S3Store {
     /// # Errors
     /// [`Error::CaFile`].
     pub fn new(config: Config, limits: Bandwidth, clock: Arc<dyn Clock>, zone: Tz) -> Result<Self, Error> {
+        // Headers are for ASCII, and what else is in them comes back in several ways.
+        let config = Config { owner: utf8_percent_encode(&config.owner, OWNER_ENCODED).to_string(), ..config };
         let client = client::connect(&config, limits.is_set())?;
         let shown = place_of(&config);
         let pace = Pace::of(&shown, limits, Arc::clone(&clock), zone);
@@ -233,7 +237,8 @@ impl Inner {
         let class = head.storage_class().map(|class| class.as_str().to_owned());
         let thawed = head.restore().is_some_and(|state| state.contains("ongoing-request=\"false\""));
         let plain = is_plain(head.server_side_encryption());
-        let owner = head.metadata().and_then(|metadata| metadata.get(OWNER)).cloned();
+        let owner = head.metadata().and_then(|metadata| metadata.get(OWNER));
+        let owner = owner.map(|owner| percent_decode_str(owner).decode_utf8_lossy().into_owned());
         let object = Object {
             name: name.to_owned(),
             bytes: head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0),

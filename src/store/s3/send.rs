@@ -110,7 +110,8 @@ impl Inner {
 
     /// What may not be faster than it is asked to takes its time: so long for `bytes`.
     fn slow(&self, bytes: u64) -> Duration {
-        let others = self.config.parallel as u64;
+        // A sync may be at work beside a backup.
+        let others = 2 * self.config.parallel as u64;
         self.pace.slowest().map_or(Duration::ZERO, |rate| Duration::from_secs(bytes * others / rate))
     }
 
