@@ -52,6 +52,10 @@ pub async fn find(context: &Context, wanted: &str) -> Result<Vec<Found>, Error> 
             }
         };
         match there.find(wanted) {
+            // Without its manifest nobody could tell whether what comes is what was sent.
+            Ok(Entry { file, state: State::SetAside(reason), manifest: None, .. }) => {
+                failed = Some(Error::SetAside { file: file.clone(), reason: reason.to_string() });
+            }
             Ok(entry) => found.push((matches!(entry.state, State::SetAside(_)), of(remote, entry))),
             Err(error) if failed.is_none() => failed = Some(error.into()),
             Err(_) => {}

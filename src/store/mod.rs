@@ -219,7 +219,7 @@ pub trait Upload: Send {
     /// Waits until all of the source is there, makes the object appear, and compares it with `stored` as far as the store tells.
     ///
     /// # Errors
-    /// [`Error::Differs`] when other bytes lie there, which are removed; whatever else went wrong: nothing lies there.
+    /// [`Error::Differs`] when other bytes lie there, which stay, and are no backup without a manifest; whatever else went wrong: nothing lies there.
     async fn finish(self: Box<Self>, stored: &Measure) -> Result<Object, Error>;
 
     /// Gives it up, and removes what has come so far as well as the store lets that be done; says whether nothing is left.

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex as StdMutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 use chrono_tz::Tz;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::channel::Channel;
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use crate::domain::bandwidth::Bandwidth;
@@ -68,7 +67,7 @@ impl Piece {
     pub fn body(self, pace: Arc<Pace>, moved: Arc<Moved>) -> ByteStream {
         ByteStream::new(SdkBody::retryable(move || {
             moved.on();
-            let (mut sender, coming) = Channel::<Bytes, io::Error>::new(QUEUE);
+            let (sender, coming) = mpsc::channel(QUEUE);
             let body = Measured { coming, left: self.length };
             let (piece, pace, moved) = (self.clone(), Arc::clone(&pace), Arc::clone(&moved));
             tokio::spawn(async move {
@@ -84,12 +83,13 @@ impl Piece {
                     });
                     let bytes = match read.await.map_err(io::Error::other).and_then(|read| read) {
                         Ok(bytes) => bytes,
-                        Err(error) => return sender.abort(error),
+                        // Whoever is gone needs no reason.
+                        Err(error) => return drop(sender.send(Err(error)).await),
                     };
                     at += bytes.len() as u64;
                     pace.wait(bytes.len() as u64).await;
                     // Nobody listens any more: this try has ended.
-                    if sender.send_data(bytes).await.is_err() {
+                    if sender.send(Ok(bytes)).await.is_err() {
                         return;
                     }
                     moved.on();
@@ -102,7 +102,7 @@ impl Piece {
 
 /// A body that says how much of it is still to come, so that it travels by its length, and one that breaks off is never whole.
 struct Measured {
-    coming: Channel<Bytes, io::Error>,
+    coming: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
 }
 
@@ -114,12 +114,11 @@ impl Body for Measured {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = Pin::new(&mut self.coming).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            let came = frame.data_ref().map_or(0, |data| data.len() as u64);
-            self.left = self.left.saturating_sub(came);
+        let came = ready!(self.coming.poll_recv(context));
+        if let Some(Ok(bytes)) = &came {
+            self.left = self.left.saturating_sub(bytes.len() as u64);
         }
-        frame
+        Poll::Ready(came.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
