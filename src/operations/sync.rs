@@ -205,7 +205,7 @@ pub(super) async fn copy(
     }
     hit("sync.1").await;
     let upload = context.or_cancelled(remote.store.upload(file, Growing::whole(bytes, length), length)).await?;
-    context.or_cancelled(upload.finish(&manifest.stored)).await?;
+    upload::complete(context, store, upload, manifest).await?;
     hit("sync.2").await;
     context.or_cancelled(upload::commit(context, store, manifest)).await?;
     if again {

@@ -96,13 +96,28 @@ async fn finish_one(context: &Context, manifest: &Manifest, coming: Coming) -> C
     let Coming { store, upload } = coming;
     let place = store.place();
     let done = async {
-        let finish = upload?.finish(&manifest.stored);
-        context.or_cancelled(finish).await.map_err(|error| error.to_string())?;
+        complete(context, store.as_ref(), upload?, manifest).await.map_err(|error| error.to_string())?;
         hit("upload.1").await;
         let commit = commit(context, store.as_ref(), manifest);
         context.or_cancelled(commit).await.map_err(|error| error.to_string())
     };
     Copied { place, failed: done.await.err() }
+}
+
+/// Completes an upload. Where the run is told to end, what has come so far is taken back before it does.
+pub(super) async fn complete<S: Store + ?Sized>(
+    context: &Context,
+    store: &S,
+    upload: Box<dyn Upload>,
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    let done = context.or_cancelled(upload.finish(&manifest.stored)).await;
+    if matches!(done, Err(Error::Cancelled)) {
+        let ours = |name: &str| name == manifest.file;
+        // What stays is swept at the next start.
+        let _ = tokio::time::timeout(ABORT, store.sweep_drafts(&ours)).await;
+    }
+    done.map(drop)
 }
 
 /// Deletes what a run of this installation left; refuses what another's did.
