@@ -112,7 +112,8 @@ awscli_locked() {
   quietly awscli "$directory/bin/pip" install --disable-pip-version-check "awscli==$AWSCLI_VERSION" || { rm -rf "$directory"; return 1; }
 }
 
-aws_s3() { "$AWS" --endpoint-url "$S3_ENDPOINT_URL" s3 "$@"; }
+# A download has been seen to stop for good on this link: then it is a failure, not a wait.
+aws_s3() { timeout 300 "$AWS" --endpoint-url "$S3_ENDPOINT_URL" s3 "$@"; }
 
 # What lies there is what the manifest beside the local file says, read by a program that is not ours.
 check_object() {
@@ -120,5 +121,8 @@ check_object() {
   file=$(backup_file)
   expected=$(sed -n '/"stored": {/,/}/s/.*"sha256": "\([0-9a-f]*\)".*/\1/p' "$file.json" | head -n 1)
   found=$(aws_s3 cp --no-progress "s3://$S3_BUCKET/backups/${file##*/}" - | sha256sum | cut -d ' ' -f 1)
-  [ -n "$expected" ] && [ "$found" = "$expected" ] || { say "the object's sha256 is $found, not $expected"; return 1; }
+  if [ -z "$expected" ] || [ "$found" != "$expected" ]; then
+    say "the object's sha256 is $found, not $expected"
+    return 1
+  fi
 }
