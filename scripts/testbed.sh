@@ -415,16 +415,7 @@ moto_up() {
   echo "export AMARRE_TEST_MOTO_ENDPOINT=http://127.0.0.1:$api" | tee "$dir/env"
 }
 
-moto_down() {
-  local dir
-  dir=$(test_moto)
-  if ours "$dir/pid" moto_server; then
-    kill "$(cat "$dir/pid")"
-    wait_until 30 process_gone "$(cat "$dir/pid")" || say 'down: moto does not end'
-    say 'down: moto ended'
-  fi
-  rm -rf "$dir"
-}
+moto_down() { server_down "$(test_moto)" moto_server moto; }
 
 test_s3() { echo "$AMARRE_CACHE/s3${AMARRE_TEST_SUFFIX:-}"; }
 
@@ -488,13 +479,15 @@ random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 # ours PID-FILE NAME: whether that process is still the one it was.
 ours() { [ -f "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]; }
 
-s3_down() {
-  local dir
-  dir=$(test_s3)
-  if ours "$dir/pid" garage; then
+s3_down() { server_down "$(test_s3)" garage 'the S3 server'; }
+
+# server_down DIRECTORY PROGRAM NAME: ends the server of that directory, if it is still the one it was, and removes what it kept.
+server_down() {
+  local dir=$1 program=$2 name=$3
+  if ours "$dir/pid" "$program"; then
     kill "$(cat "$dir/pid")"
-    wait_until 30 process_gone "$(cat "$dir/pid")" || say 'down: the S3 server does not end'
-    say 'down: the S3 server ended'
+    wait_until 30 process_gone "$(cat "$dir/pid")" || say "down: $name does not end"
+    say "down: $name ended"
   fi
   rm -rf "$dir"
 }
