@@ -19,15 +19,11 @@ use std::fs;
 use std::net::TcpListener;
 
 use common::Bed;
-use s3_bed::{bed, names, of, point};
+use s3_bed::{LARGE, bed, names, of, point};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 const SPOILED: &str = "update customer set name = 'lost'; drop table stock.item cascade";
-
-/// Enough for several parts.
-const LARGE: &str = "create table large as select i, encode(sha256(i::text::bytea), 'hex') || encode(sha256((-i)::text::bytea), 'hex') t
-    from generate_series(1, 400000) i";
 
 #[test]
 fn a_backup_lies_in_both_places_and_both_are_equal() {

@@ -23,12 +23,8 @@ use std::sync::Arc;
 use amarre::store::{Error, Growing, Store as _};
 use common::{Bed, wait_for};
 use s3::Bucket;
-use s3_bed::{bed, names, of};
+use s3_bed::{LARGE, bed, names, of};
 use serde_json::Value;
-
-/// Enough for several parts.
-const LARGE: &str = "create table large as select i, encode(sha256(i::text::bytea), 'hex') || encode(sha256((-i)::text::bytea), 'hex') t
-    from generate_series(1, 400000) i";
 
 fn terminate(process: u32) {
     let process = nix::unistd::Pid::from_raw(i32::try_from(process).unwrap());

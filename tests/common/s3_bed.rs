@@ -5,6 +5,10 @@ use serde_json::Value;
 use crate::common::Bed;
 use crate::s3::{self, Bucket};
 
+/// Enough for several parts.
+pub const LARGE: &str = "create table large as select i, encode(sha256(i::text::bytea), 'hex') || encode(sha256((-i)::text::bytea), 'hex') t
+    from generate_series(1, 400000) i";
+
 /// A bucket, and an installation that copies into it; `None`: skipped.
 pub fn bed(label: &str) -> Option<(Bucket, Bed)> {
     let Some(bucket) = Bucket::new() else {
