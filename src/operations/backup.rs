@@ -215,8 +215,7 @@ fn likely_size(compression: Compression, facts: &Facts, last: Option<&Manifest>)
 
 fn put_intent(context: &Context, start: &Start, stored: Option<Measure>) -> Result<(), Error> {
     let work = Work::Backup { file: start.name.file(), stored };
-    let intent = context.intent(&start.run, work);
-    context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })
+    context.put_intent(&start.run, work)
 }
 
 /// Steps 2 to 9: from the first byte to the manifest.

@@ -73,9 +73,9 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
     for remote in context.remotes.iter().filter(|r| everywhere && lies.places.contains(&r.store.place())) {
         let run = context.new_run();
         let work = Work::Delete { files: files.to_vec(), place: Some(remote.store.place()), asked: true };
-        if let Err(error) = context.intents.put(&context.intent(&run, work)) {
+        if let Err(error) = context.put_intent(&run, work) {
             end_all(context, &places);
-            return Err(Error::Intent { cause: error.to_string() });
+            return Err(error);
         }
         places.push((remote, run));
     }
@@ -96,7 +96,7 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
                 continue;
             }
         }
-        context.intents.end(run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+        context.end_intent(run)?;
     }
     told
 }

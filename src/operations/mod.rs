@@ -127,6 +127,17 @@ impl Context {
         }
     }
 
+    /// Writes down what `run` is about to do: durable when this returns.
+    fn put_intent(&self, run: &RunId, work: Work) -> Result<(), Error> {
+        let put = self.intents.put(&self.intent(run, work));
+        put.map_err(|error| Error::Intent { cause: error.to_string() })
+    }
+
+    /// `run` has left nothing half done.
+    fn end_intent(&self, run: &RunId) -> Result<(), Error> {
+        self.intents.end(run).map_err(|error| Error::Intent { cause: error.to_string() })
+    }
+
     fn stage(&self, key: &'static str, total: Option<u64>) {
         self.observer.event(Event::Stage { key, total });
     }

@@ -101,8 +101,7 @@ pub(super) async fn delete(context: &Context, files: &[String], asked: bool) -> 
         return Ok(());
     }
     let run = context.new_run();
-    let intent = context.intent(&run, Work::Delete { files: files.to_vec(), place: None, asked });
-    context.intents.put(&intent).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    context.put_intent(&run, Work::Delete { files: files.to_vec(), place: None, asked })?;
     hit("prune.1").await;
     let (mut told, mut half) = (Ok(()), false);
     for file in files {
@@ -119,7 +118,7 @@ pub(super) async fn delete(context: &Context, files: &[String], asked: bool) -> 
         }
     }
     if !half {
-        context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+        context.end_intent(&run)?;
     }
     told
 }

@@ -51,7 +51,7 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
         if !mend(context, intent, &mut silent).await? {
             continue;
         }
-        context.intents.end(&intent.run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+        context.end_intent(&intent.run)?;
     }
     Ok(())
 }

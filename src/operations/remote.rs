@@ -65,8 +65,7 @@ pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
     let _alive = context.claim(run.as_str()).ok().flatten();
     if !files.is_empty() {
         let work = Work::Delete { files: files.clone(), place: Some(place.clone()), asked: false };
-        let put = context.intents.put(&context.intent(&run, work));
-        put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+        context.put_intent(&run, work)?;
     }
     hit("remote.1").await;
     let silent = || store::Error::Silent { action: store::Action::Delete, place: place.clone() }.into();
@@ -86,7 +85,7 @@ pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
             Err(error) => return Err(error),
         }
     }
-    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })?;
+    context.end_intent(&run)?;
     context.check_cancelled()?;
     let kept = plan.decisions.len() - removed;
     context.note(t!("sync.rotated", place = place, removed = removed, kept = kept));
