@@ -9,7 +9,7 @@ use super::{Context, Error, Remote};
 use crate::domain::catalogue::{Catalogue, Input, Object, Verification, manifests_of};
 use crate::domain::manifest::{self, Manifest};
 use crate::domain::name;
-use crate::store::{self, Listing, Store};
+use crate::store::{self, Listing};
 
 /// Manifests of ten thousand tables are a few megabytes.
 pub(super) const MANIFEST_LIMIT: u64 = 64 * 1024 * 1024;
@@ -45,19 +45,28 @@ impl Known {
 pub async fn load(context: &Context) -> Result<Catalogue, Error> {
     let listing = context.store.list().await?;
     let manifests = manifests(context, &listing).await;
-    let verifications = context.journal.verifications().unwrap_or_else(|error| {
-        context.warn(error.to_string());
-        Vec::new()
-    });
-    Ok(Catalogue::build(Input {
-        objects: listing.objects.iter().map(object).collect(),
+    let objects = listing.objects.iter().map(object).collect();
+    Ok(build(context, objects, manifests, &verifications(context)))
+}
+
+fn build(context: &Context, objects: Vec<Object>, manifests: Vec<Parsed>, verifications: &[Verification]) -> Catalogue {
+    Catalogue::build(Input {
+        objects,
         manifests,
-        verifications: &verifications,
+        verifications,
         installation: &context.rules.installation,
         database: context.database.name(),
         zone: context.rules.zone,
         now: context.clock.now(),
-    }))
+    })
+}
+
+/// Every reading that is remembered, here and elsewhere.
+fn verifications(context: &Context) -> Vec<Verification> {
+    context.journal.verifications().unwrap_or_else(|error| {
+        context.warn(error.to_string());
+        Vec::new()
+    })
 }
 
 fn object(o: &store::Object) -> Object {
@@ -87,8 +96,17 @@ fn lies_at(place: &str, file: &str) -> String {
 
 /// Remembers what a whole reading of a copy in a second place found.
 pub(super) fn note_there(context: &Context, remote: &Remote, manifest: &Manifest, found: Result<(), &Error>) {
+    note_at(context, lies_at(&remote.store.place(), &manifest.file), manifest, found);
+}
+
+/// Remembers what a whole reading of the file here found.
+pub(super) fn note(context: &Context, manifest: &Manifest, found: Result<(), &Error>) {
+    note_at(context, manifest.file.clone(), manifest, found);
+}
+
+fn note_at(context: &Context, file: String, manifest: &Manifest, found: Result<(), &Error>) {
     let verification = Verification {
-        file: lies_at(&remote.store.place(), &manifest.file),
+        file,
         at: context.clock.now(),
         ok: found.is_ok(),
         stored_sha256: manifest.stored.sha256.clone(),
@@ -101,39 +119,28 @@ pub(super) fn note_there(context: &Context, remote: &Remote, manifest: &Manifest
 
 /// What was found when copies there were read whole.
 fn verifications_there(context: &Context, remote: &Remote) -> Vec<Verification> {
-    let all = context.journal.verifications().unwrap_or_else(|error| {
-        context.warn(error.to_string());
-        Vec::new()
-    });
     let prefix = lies_at(&remote.store.place(), "");
     let there =
         |v: Verification| v.file.strip_prefix(&prefix).map(str::to_owned).map(|file| Verification { file, ..v });
-    all.into_iter().filter_map(there).collect()
+    verifications(context).into_iter().filter_map(there).collect()
 }
 
 async fn of_listing(context: &Context, remote: &Remote, listing: &Listing) -> Result<Catalogue, Error> {
     let verifications = verifications_there(context, remote);
     let manifests = remote_manifests(remote, listing).await?;
-    let committed: BTreeMap<&str, &store::Object> = listing.objects.iter().map(|o| (o.name.as_str(), o)).collect();
+    // By name: a bucket that is shared holds thousands of others' objects.
+    let changed: BTreeMap<&str, _> = listing.objects.iter().map(|o| (o.name.as_str(), o.modified)).collect();
+    let readable = manifests.iter().filter_map(|(file, parsed)| Some((file.as_str(), parsed.as_ref().ok()?)));
+    let verified: BTreeMap<&str, _> = readable.map(|(file, manifest)| (file, manifest.verified_at)).collect();
     let objects = listing.objects.iter().map(|o| {
-        let manifest = manifests.iter().find(|(file, _)| *file == name::manifest_name(&o.name));
-        let verified_at = manifest.and_then(|(_, m)| m.as_ref().ok()).map(|m| m.verified_at);
-        let at = committed.get(name::manifest_name(&o.name).as_str()).map(|m| m.modified);
-        match (verified_at, at) {
-            (Some(verified_at), Some(at)) if o.modified <= at => Object { modified: verified_at, ..object(o) },
+        let manifest = name::manifest_name(&o.name);
+        match (verified.get(manifest.as_str()), changed.get(manifest.as_str())) {
+            (Some(verified_at), Some(at)) if o.modified <= *at => Object { modified: *verified_at, ..object(o) },
             _ => object(o),
         }
     });
-    let objects: Vec<_> = objects.collect();
-    Ok(Catalogue::build(Input {
-        objects,
-        manifests,
-        verifications: &verifications,
-        installation: &context.rules.installation,
-        database: context.database.name(),
-        zone: context.rules.zone,
-        now: context.clock.now(),
-    }))
+    let objects = objects.collect();
+    Ok(build(context, objects, manifests, &verifications))
 }
 
 async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Parsed>, Error> {
@@ -190,14 +197,11 @@ async fn manifests(context: &Context, listing: &Listing) -> Vec<Parsed> {
     let mut manifests = Vec::new();
     let files: Vec<&str> = manifests_of(listing.objects.iter().map(|o| o.name.as_str())).collect();
     for file in files {
-        manifests.push((file.to_owned(), read_manifest(context.store.as_ref(), file).await));
+        let parsed = match context.store.read(file, MANIFEST_LIMIT).await {
+            Ok(bytes) => Manifest::parse(&bytes),
+            Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
+        };
+        manifests.push((file.to_owned(), parsed));
     }
     manifests
-}
-
-async fn read_manifest<S: Store + ?Sized>(store: &S, file: &str) -> Result<Manifest, manifest::Error> {
-    match store.read(file, MANIFEST_LIMIT).await {
-        Ok(bytes) => Manifest::parse(&bytes),
-        Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
-    }
 }

@@ -10,7 +10,7 @@ use rust_i18n::t;
 use super::failpoint::hit;
 use super::{Context, Error, Remote, catalogue, upload};
 use crate::domain;
-use crate::domain::catalogue::{Entry, Reason, State, Verification};
+use crate::domain::catalogue::{Entry, Reason, State};
 use crate::domain::manifest::{Manifest, Measure};
 use crate::domain::name::{self, Kind};
 use crate::domain::text::escape;
@@ -181,8 +181,7 @@ pub async fn fetch(context: &Context, found: &Found) -> Result<(), Error> {
         if !matches!(here, Here::Damaged) && found.manifest.is_some() {
             // Data that has no manifest would pass for a file of the old scripts.
             let work = Work::Backup { file: file.clone(), stored: Some(measured) };
-            let put = context.intents.put(&context.intent(&run, work));
-            put.map_err(|error| Error::Intent { cause: error.to_string() })?;
+            context.put_intent(&run, work)?;
         }
         hit("fetch.1").await;
         tokio::task::spawn_blocking(move || draft.publish()).await??;
@@ -192,7 +191,7 @@ pub async fn fetch(context: &Context, found: &Found) -> Result<(), Error> {
         commit(context, found, manifest).await?;
     }
     hit("fetch.3").await;
-    context.intents.end(&run).map_err(|error| Error::Intent { cause: error.to_string() })
+    context.end_intent(&run)
 }
 
 async fn look(context: &Context, found: &Found) -> Result<Here, Error> {
@@ -272,20 +271,14 @@ async fn commit(context: &Context, found: &Found, manifest: &Manifest) -> Result
             put_over(context, &roles.file, bytes).await?;
         }
     }
-    let now = context.clock.now();
     let manifest_name = name::manifest_name(&manifest.file);
     let here = context.store.read(&manifest_name, catalogue::MANIFEST_LIMIT).await;
     if here.is_ok_and(|bytes| Manifest::parse(&bytes).is_ok()) {
-        let detail = String::new();
-        let (file, stored_sha256) = (manifest.file.clone(), manifest.stored.sha256.clone());
-        let verification = Verification { file, at: now, ok: true, stored_sha256, detail };
-        if let Err(error) = context.journal.verified(&verification) {
-            context.warn(error.to_string());
-        }
+        catalogue::note(context, manifest, Ok(()));
         return Ok(());
     }
     // It was read whole just now, and nobody shall take it for changed because it is newer than its manifest.
-    let verified = Manifest { verified_at: now, ..Manifest::clone(manifest) };
+    let verified = Manifest { verified_at: context.clock.now(), ..Manifest::clone(manifest) };
     put_over(context, &manifest_name, verified.to_bytes()).await
 }
 

@@ -7,8 +7,8 @@ use rust_i18n::t;
 
 use super::backup::Expected;
 use super::flow;
-use super::{Context, Error};
-use crate::domain::catalogue::{Entry, State, Verification};
+use super::{Context, Error, catalogue};
+use crate::domain::catalogue::{Entry, State};
 use crate::domain::manifest::Manifest;
 use crate::domain::name;
 use crate::domain::timings::Timings;
@@ -44,22 +44,12 @@ pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error>
         Err(error) => (Err(error), Timings::default()),
     };
     // A store that cannot be read says nothing about the backup; a missing or different one does.
-    let verdict = match &result {
-        Err(Error::Store(store::Error::Missing { .. }) | Error::Dump(_) | Error::Unequal { .. }) => Some(false),
-        Err(_) => None,
-        Ok(_) => Some(true),
-    };
-    if let (Some(ok), Some(manifest)) = (verdict, &entry.manifest) {
-        let verification = Verification {
-            file: entry.file.clone(),
-            at: context.clock.now(),
-            ok,
-            stored_sha256: manifest.stored.sha256.clone(),
-            detail: result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
-        };
-        if let Err(error) = context.journal.verified(&verification) {
-            context.warn(error.to_string());
-        }
+    let told = matches!(
+        &result,
+        Ok(_) | Err(Error::Store(store::Error::Missing { .. }) | Error::Dump(_) | Error::Unequal { .. })
+    );
+    if let (true, Some(manifest)) = (told, &entry.manifest) {
+        catalogue::note(context, manifest, result.as_ref().map(drop));
     }
     Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some(), timings })
 }
