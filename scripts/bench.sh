@@ -10,6 +10,7 @@
 #   s3          backups that are uploaded while they are made, beside a backup and `aws s3 cp` after it, and over a slow link; needs root
 #   compress    CPU seconds per GB of SQL: gzip -6, pigz, zstd, and the whole of the sidecar
 #   memory      the sidecar's highest memory: this database, a row of 200 MB
+#   idle        what a supervisor that has nothing to do takes: memory, and CPU over 30 minutes
 #   shapes      a backup beside bare pg_dump, of many small tables and of many narrow rows, or of what --shape names
 #   micro       the parts of the stream alone (cargo bench)
 #   all         all of these, one after the other; about an hour on two cores. What fails does not stop the others
@@ -136,7 +137,7 @@ part_s3() {
   s3_up
   make_db
   expect
-  rounds 'amarre gzip, aws s3 cp' 'amarre s3 gzip' 'amarre fast gzip' "amarre s3 gzip $S3_MEGABYTES MB/s"
+  rounds 'amarre gzip, aws s3 cp' 'amarre s3 gzip' 'amarre fast gzip' "amarre gzip, aws s3 cp $S3_MEGABYTES MB/s" "amarre s3 gzip $S3_MEGABYTES MB/s"
   section "Backup with a copy in S3, $(megabytes)" slow,wall,dump,late,cpu,machine,size,memory 'amarre gzip, aws s3 cp' \
     "$S3_VERSIONS, on the same cores. Each object was downloaded by awscli, and its sha256 is the manifest's." \
     "The dump is over when \`pg_dump\` has ended (the stage \`read\` of the timings); the end is counted from size / speed of the link on."
@@ -183,6 +184,29 @@ memory_run() {
   local label=${2:-$1}
   if wanted "$label"; then run 1 "$1" "$label" || out "$label"; fi
 }
+
+# One look around is in it, every 15 minutes, and one at the server, every 30: as in real life.
+part_idle() {
+  local seconds=1800 settle=30 pid before after
+  [ -z "$QUICK" ] || seconds=20 settle=3
+  PAIRS=1 WARM_UP=0 ROUNDS="$seconds s, from $settle s after its start on"
+  make_db
+  bash -c "exec env $(lane fast) BACKUP_SCHEDULE='0 3 1 1 *' \"\$BINARY\" supervise" >"$WORK/supervise.log" 2>&1 &
+  pid=$!
+  sleep "$settle"
+  before=$(own_ticks "$pid")
+  sleep "$seconds"
+  after=$(own_ticks "$pid")
+  printf '1\tamarre supervise\t%s\t%s\t0\t0\t%s\t0\t0\n' "$seconds" \
+    "$(awk -v ticks=$((after - before)) -v per="$(getconf CLK_TCK)" 'BEGIN { print ticks / per }')" \
+    "$(awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status")" >"$RESULTS"
+  kill "$pid"
+  wait "$pid" || { cat "$WORK/supervise.log" >&2; fail 'idle: the supervisor failed'; }
+  section 'A supervisor with nothing to do' idle,memory,wall '' 'Resident memory at the end, without a bucket or channels.'
+}
+
+# User and system time of a process so far, in ticks.
+own_ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"; }
 
 part_shapes() {
   make_db
@@ -245,7 +269,7 @@ all() {
   for name in backup verify compress memory; do part "$name"; done
   if is_root; then part s3; else say 's3 is left out: it needs root'; fi
   shapes
-  for name in micro restore; do part "$name"; done
+  for name in micro restore idle; do part "$name"; done
   if [ -n "$LARGE" ]; then
     SCALE=10
     part memory
@@ -286,7 +310,7 @@ main() {
     --help | -h | help) usage; return ;;
     remove-db) remove_db; return ;;
     make-db) connect; make_db; echo "$CONTAINER $DATABASE"; return ;;
-    backup | restore | verify | s3 | compress | memory | shapes | micro | all | roundtrip) ;;
+    backup | restore | verify | s3 | compress | memory | idle | shapes | micro | all | roundtrip) ;;
     *) usage >&2; exit 2 ;;
   esac
   [ -z "$CONTAINER" ] || [ "$command" = roundtrip ] || fail "--container is for make-db and roundtrip: the others need a lane"

@@ -158,6 +158,14 @@ bed_local_server() {
 # What is packed with zstd is also tested by those whose format it is.
 bed_zstd() { have zstd || apt_install zstd; }
 
+# Shells that completion is tried in, and what lints manual pages.
+bed_shells() {
+  local missing=() program
+  for program in zsh fish; do have "$program" || missing+=("$program"); done
+  have groff || missing+=(groff-base)
+  [ "${#missing[@]}" -eq 0 ] || apt_install "${missing[@]}"
+}
+
 prepare() {
   : >"$WORK/environment"
   check 'test bed: engine' bed_engine
@@ -168,6 +176,7 @@ prepare() {
   fi
   check 'test bed: local server' bed_local_server
   check 'test bed: zstd' bed_zstd
+  check 'test bed: shells' bed_shells
   # shellcheck source=/dev/null
   . "$WORK/environment"
 }
@@ -271,6 +280,7 @@ main() {
     check toolchain-tag check_toolchain_tag
     check shell check_shell
     check wrappers tests/wrappers.sh
+    check units tests/units.sh
     check dependencies check_deny
     check clippy cargo clippy --locked --all-targets --all-features -- -D warnings
   fi
@@ -283,7 +293,13 @@ main() {
   all_tests "$@"
   # After the tests, which have built most of what it needs.
   if [ $# -eq 0 ]; then
+    if [ -n "${AMARRE_TEST_IMAGE:-}" ]; then check cron tests/cron.sh target/image/amarre; else check cron tests/cron.sh; fi
     if [ -n "${AMARRE_TEST_IMAGE:-}" ]; then check bench tests/bench.sh target/image/amarre; else skip bench; fi
+    if [ -n "${AMARRE_TEST_COMPOSE:-}" ] && [ -n "${AMARRE_TEST_IMAGE:-}" ]; then
+      check documents env AMARRE_DOCS_BINARY=target/image/amarre tests/docs_run.sh
+    else
+      skip documents
+    fi
   fi
 
   # Now and not only at exit: it can fail too, and the line with the counts is to be the last one.

@@ -15,6 +15,8 @@
 #   postgres-local         programs of a local PostgreSQL server; prints their directory
 #   garage                 a real S3 server, built from source where it is missing; prints its path
 #   moto                   a simulation of AWS's S3, from PyPI; prints its path
+#   aiosmtpd               a mail server for tests, from PyPI; prints the path of the Python that has it
+#   awscli                 the usual S3 client, from PyPI; prints its path
 #   up [MAJOR…]            start the tests' databases (17 and 15) and the S3 servers; prints lines to eval
 #   down                   stop them
 #
@@ -27,12 +29,14 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local garage moto up down '
+readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local garage moto aiosmtpd awscli up down '
 readonly BASE_IMAGE=alpine:3.22
 readonly STAND_IN=amarre-testbed
 readonly TEST_MAJORS='17 15'
 readonly GARAGE_VERSION=2.5.0
 readonly MOTO_VERSION=5.2.5
+readonly AIOSMTPD_VERSION=1.4.6
+readonly AWSCLI_VERSION=1.45.11
 readonly TEST_BUCKET=amarre-test
 
 # --- engine -----------------------------------------------------------------------------------------------------
@@ -380,16 +384,35 @@ garage_locked() {
 cmd_moto() { with_lock moto moto_locked; }
 
 moto_locked() {
-  local root=$AMARRE_CACHE/moto-$MOTO_VERSION
-  if [ ! -f "$root/whole" ]; then
-    have python3 || cannot 'moto: no python3 here'
-    say "moto: installing $MOTO_VERSION from PyPI (kept in $AMARRE_CACHE)"
-    rm -rf "$root"
-    quietly moto python3 -m venv "$root" || cannot 'moto: python3 makes no environment here; install python3-venv'
-    quietly moto "$root/bin/pip" install -q "moto[server]==$MOTO_VERSION" || cannot 'moto: PyPI gives no moto here'
-    touch "$root/whole"
-  fi
-  echo "$root/bin/moto_server"
+  python_package moto "$MOTO_VERSION" "moto[server]"
+  echo "$AMARRE_CACHE/moto-$MOTO_VERSION/bin/moto_server"
+}
+
+# The tests start it themselves, each with what it needs.
+cmd_aiosmtpd() { with_lock aiosmtpd aiosmtpd_locked; }
+
+aiosmtpd_locked() {
+  python_package aiosmtpd "$AIOSMTPD_VERSION" aiosmtpd
+  echo "$AMARRE_CACHE/aiosmtpd-$AIOSMTPD_VERSION/bin/python"
+}
+
+cmd_awscli() { with_lock awscli awscli_locked; }
+
+awscli_locked() {
+  python_package awscli "$AWSCLI_VERSION" awscli
+  echo "$AMARRE_CACHE/awscli-$AWSCLI_VERSION/bin/aws"
+}
+
+# python_package NAME VERSION REQUIREMENT: an environment of its own in the cache.
+python_package() {
+  local name=$1 version=$2 root=$AMARRE_CACHE/$1-$2
+  [ ! -f "$root/whole" ] || return 0
+  have python3 || cannot "$name: no python3 here"
+  say "$name: installing $version from PyPI (kept in $AMARRE_CACHE)"
+  rm -rf "$root"
+  quietly "$name" python3 -m venv "$root" || cannot "$name: python3 makes no environment here; install python3-venv"
+  quietly "$name" "$root/bin/pip" install -q "$3==$version" || cannot "$name: PyPI gives no $name here"
+  touch "$root/whole"
 }
 
 test_moto() { echo "$AMARRE_CACHE/moto${AMARRE_TEST_SUFFIX:-}"; }
@@ -458,6 +481,7 @@ TOML
     echo "export AMARRE_TEST_S3_BUCKET=$TEST_BUCKET"
     echo "export AMARRE_TEST_S3_KEY=GK$(random_hex 12)"
     echo "export AMARRE_TEST_S3_SECRET=$(random_hex 32)"
+    printf 'export AMARRE_TEST_GARAGE=%q\n' "$program"
   } >"$dir/env"
   (
     # shellcheck source=/dev/null
@@ -508,7 +532,7 @@ cmd_up() {
 }
 
 up_locked() {
-  local majors=$1 major name password='' lines='' with_s3 with_moto
+  local majors=$1 major name password='' lines='' with_s3 with_moto with_mail with_awscli
   mkdir -p "$(test_lane)"
   chmod 0711 "$(test_lane)"
   for major in $majors; do
@@ -537,6 +561,16 @@ up_locked() {
     printf '%s\n' "$with_moto"
   else
     say 'up: no moto here: the tests that need it skip themselves'
+  fi
+  if with_mail=$(cmd_aiosmtpd); then
+    printf 'export AMARRE_TEST_AIOSMTPD=%q\n' "$with_mail"
+  else
+    say 'up: no aiosmtpd here: the tests that need a mail server skip themselves'
+  fi
+  if with_awscli=$(cmd_awscli); then
+    printf 'export AMARRE_TEST_AWSCLI=%q\n' "$with_awscli"
+  else
+    say 'up: no awscli here: the test that needs it skips itself'
   fi
 }
 

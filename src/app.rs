@@ -1,11 +1,10 @@
 //! The composition root: settings become adapters, adapters become a [`Context`] for the operations.
 //! The only place that names concrete adapters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_i18n::t;
 use tokio::sync::OnceCell;
@@ -19,11 +18,13 @@ use crate::domain::event::{Event, Observer};
 use crate::domain::schedule::Schedule;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
+use crate::journal::Journal;
+pub use crate::journal::NoJournal;
 use crate::journal::intent::{Intent, IntentFiles, Intents, Work};
-use crate::journal::{Journal, NoJournal, SqliteJournal};
 use crate::operations::{self, Context, Machine, Rules};
 use crate::process::privileges::{self, Workplace};
 use crate::process::signals::Shutdown;
+pub use crate::process::signals::Wishes;
 use crate::process::{self, SystemClock};
 use crate::runner::docker::{Container, DockerRunner, Engine, Target};
 use crate::runner::late::Late;
@@ -32,15 +33,23 @@ use crate::runner::{self, Runner};
 use crate::settings::{self, Environment, Settings};
 use crate::store::local::LocalStore;
 use crate::store::{Store, Workshop};
+use crate::supervisor::Outcome;
 use crate::supervisor::health::{self, Seen};
-use crate::supervisor::state::{self, Refused, StateFile};
-use crate::supervisor::{BackedUp, Jobs, Outcome, Supervisor};
+use crate::supervisor::pace::{self, Pace};
+use crate::supervisor::state::{self, Refused};
 
+pub use crate::app::places::KnownPlaces;
 pub use crate::supervisor::health::Health;
+pub use crate::supervisor::state::{Job, JobState};
 
 pub mod doctor;
+mod hooks;
 mod places;
 pub mod record;
+pub mod sidecar;
+pub mod tell;
+mod told;
+mod watch;
 
 /// An installation, put together.
 #[derive(Clone)]
@@ -53,10 +62,20 @@ pub struct App {
     pub cancel: CancellationToken,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How it passes for the supervisor.
+    pub pace: Arc<dyn Pace>,
     /// What this process does, for whoever meets its lock: `backup`, `restore`.
     pub work: &'static str,
+    /// Who asked for it, for the journal: `schedule`, `signal`, or whose command it is.
+    pub asked: Arc<str>,
     /// What the last mending could not end.
     pub left: Arc<Left>,
+    /// What remembers alerts where there can be no journal.
+    pub spare: Arc<NoJournal>,
+    /// What was read in second places.
+    pub known: Arc<KnownPlaces>,
+    /// What people are still to be told.
+    pub post: Arc<tell::Post>,
 }
 
 /// Intents that a mending left, since a second place was away: they are not tried again and again, and hold up nothing new.
@@ -82,6 +101,9 @@ impl Left {
         recent && pending.iter().all(is_left)
     }
 }
+
+/// What the supervisor does, for whoever meets its lock.
+pub const SUPERVISE: &str = "supervise";
 
 /// How long the engine may take to answer a question.
 const ENGINE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -136,6 +158,7 @@ impl App {
             tracing::info!("{}", t!("app.lane_swept", count = swept));
         }
         operations::recover::recover(context).await?;
+        operations::recall::recall(context).await?;
         Ok(lock)
     }
 
@@ -163,16 +186,11 @@ impl App {
     /// The journal. One that cannot be opened is set aside, and the run goes on without: it never fails a backup.
     #[must_use]
     pub fn journal(&self) -> Arc<dyn Journal> {
-        match SqliteJournal::open(&self.settings.backup_dir, self.clock.now()) {
-            Ok(opened) => {
-                if let Some(path) = &opened.set_aside {
-                    self.warn(t!("app.journal_set_aside", path = escape(&path.display().to_string())));
-                }
-                Arc::new(opened.journal)
-            }
+        match self.books() {
+            Ok(journal) => journal,
             Err(error) => {
                 self.warn(error.to_string());
-                Arc::new(NoJournal)
+                Arc::clone(&self.spare) as Arc<dyn Journal>
             }
         }
     }
@@ -193,6 +211,7 @@ impl App {
             compression: s.compression,
             role_passwords: s.database.role_passwords,
             ready_patience: s.database.ready_timeout,
+            floor: s.disk_floor,
             undo: chrono::TimeDelta::from_std(s.retention.undo).unwrap_or(chrono::TimeDelta::days(1)),
         }
     }
@@ -274,19 +293,24 @@ impl App {
         match (project, remembered.get()) {
             (Some(project), before) => {
                 let name = format!("{project}/{}", s.database.name);
-                match before {
-                    Some(before) if before == name => {}
-                    Some(before) => {
-                        self.warn(t!("app.installation_changed", before = escape(&before), now = escape(&name)));
-                    }
+                if let Some(before) = before.as_ref().filter(|before| **before != name) {
+                    self.warn(t!("app.installation_changed", before = escape(before), now = escape(&name)));
+                }
+                if before.as_ref() != Some(&name) {
                     // Not remembering costs a name while the engine is away, no more.
-                    None => drop(remembered.set(&name)),
+                    let _ = remembered.set(&name);
                 }
                 name
             }
             (None, Some(before)) => before,
             (None, None) => format!("unknown/{}", s.database.name),
         }
+    }
+
+    /// The name of this installation as far as it is known without the engine.
+    pub(crate) fn known_installation(&self) -> Option<String> {
+        let s = &self.settings;
+        s.installation.clone().or_else(|| record::Installation::new(&s.backup_dir).get())
     }
 
     /// The schedule of the settings.
@@ -297,38 +321,16 @@ impl App {
         Ok(self.settings.schedule.clone())
     }
 
-    /// Runs the supervisor until the process is told to end; then ends the runs that people started in this container.
-    ///
-    /// # Errors
-    /// Exit code 4 when another supervisor has this directory.
-    pub async fn supervise(&self) -> Result<(), Failure> {
-        let dir = self.settings.backup_dir.clone();
-        let state = StateFile::take(&dir, self.clock.now()).map_err(|refused| refused_supervisor(&dir, &refused))?;
-        let supervisor = Supervisor {
-            schedule: self.schedule()?,
-            zone: self.settings.zone,
-            clock: Arc::clone(&self.clock),
-            jobs: Arc::new(self.clone()),
-            observer: Arc::clone(&self.observer),
-            state,
-            waiting: None,
-            leaving: tokio::task::JoinSet::new(),
-        };
-        // The container goes with this process, and takes the runs of `docker compose exec` with it without a word.
-        // On a host the others are other people's.
-        let (siblings, in_container) = (self.cancel.clone(), self.settings.in_container);
-        let ending = tokio::spawn(async move {
-            siblings.cancelled().await;
-            if in_container {
-                process::siblings::end_all(SIBLINGS_PATIENCE).await;
-            }
-        });
-        let ran = supervisor.run(&self.cancel).await;
-        if self.cancel.is_cancelled() {
-            // Only a panic of that task could be lost here, and the process ends anyway.
-            let _ = ending.await;
+    /// What the supervisor's jobs do; nothing where none ever ran.
+    #[must_use]
+    pub fn jobs(&self) -> BTreeMap<Job, JobState> {
+        let (alive, state) = state::look(&self.settings.backup_dir).unwrap_or_default();
+        let mut jobs = state.map(|state| state.jobs).unwrap_or_default();
+        // What a dead one was at nobody is.
+        for job in jobs.values_mut().filter(|_| !alive) {
+            job.running_since = None;
         }
-        ran.map_err(|error| refused_supervisor(&dir, &Refused::Io(error)))
+        jobs
     }
 
     /// What the health check sees.
@@ -336,13 +338,7 @@ impl App {
     /// # Errors
     /// [`Failure`] when the directory cannot be read.
     pub async fn health(&self) -> Result<(Health, Catalogue), Failure> {
-        // Asked every minute, also while the engine is slow: what was found last time will do.
-        let known =
-            self.settings.installation.clone().or_else(|| record::Installation::new(&self.settings.backup_dir).get());
-        let context = match known {
-            Some(installation) => self.context_of(installation, Place::default())?,
-            None => self.context().await?,
-        };
+        let context = self.context_to_look().await?;
         let catalogue = operations::catalogue::load(&context).await?;
         let dir = &self.settings.backup_dir;
         let (alive, state) = state::look(dir).map_err(|error| refused_supervisor(dir, &Refused::Io(error)))?;
@@ -357,9 +353,6 @@ impl App {
     }
 }
 
-/// How long runs that people started may take to end: the engine kills the container 30 s after its SIGTERM.
-const SIBLINGS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(25);
-
 fn refused_supervisor(dir: &Path, refused: &Refused) -> Failure {
     let dir = dir.display();
     let (message, hint, exit) = match refused {
@@ -367,69 +360,6 @@ fn refused_supervisor(dir: &Path, refused: &Refused) -> Failure {
         Refused::Io(error) => (t!("app.state", dir = dir, cause = error), t!("operations.intent_hint"), Exit::Failed),
     };
     Failure { message: message.into_owned(), hint: Some(hint.into_owned()), exit }
-}
-
-#[async_trait]
-impl Jobs for App {
-    async fn backup(&self, cancel: &CancellationToken) -> BackedUp {
-        // Looked at first: a slot that waits for a long restore asks every few seconds, and each try would be a run in the journal.
-        if self.holder().is_some() {
-            return Outcome::Busy.into();
-        }
-        let app = Self { cancel: cancel.clone(), ..self.clone() };
-        match record::begin_backup(&app).await {
-            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy.into(),
-            Err(failure) => self.tell(&failure).into(),
-            Ok(begun) => {
-                let rest = async move {
-                    let made = begun.copy(&app).await;
-                    record::tell(&app, &made);
-                };
-                BackedUp { outcome: Outcome::Ended, rest: Some(Box::pin(rest)) }
-            }
-        }
-    }
-
-    async fn sync(&self, cancel: &CancellationToken) -> Outcome {
-        if self.settings.s3.is_empty() {
-            return Outcome::Ended;
-        }
-        let app = Self { cancel: cancel.clone(), ..self.clone() };
-        match record::sync_beside(&app).await {
-            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
-            Err(failure) => self.tell(&failure),
-            Ok(synced) if synced.failed.is_empty() => Outcome::Ended,
-            Ok(_) => Outcome::Failed,
-        }
-    }
-
-    async fn mend(&self, _: &CancellationToken) -> Outcome {
-        let pending = self.intents().pending().map(|p| p.intents).unwrap_or_default();
-        if pending.is_empty() || self.left.is_known(&pending, self.clock.now()) {
-            return Outcome::Ended;
-        }
-        match self.mend_now().await {
-            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
-            Err(failure) => self.tell(&failure),
-            Ok(()) => {
-                self.left.keep(self.intents().pending().map(|p| p.intents).unwrap_or_default(), self.clock.now());
-                Outcome::Ended
-            }
-        }
-    }
-
-    async fn expire(&self, cancel: &CancellationToken) -> Outcome {
-        let app = Self { cancel: cancel.clone(), ..self.clone() };
-        match app.expire_now().await {
-            Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
-            // A server that is away for a while is the nightly backup's news, not this chore's.
-            Err(failure) => {
-                tracing::debug!(failure.message, "expire");
-                Outcome::Ended
-            }
-            Ok(()) => Outcome::Ended,
-        }
-    }
 }
 
 impl App {
@@ -531,6 +461,18 @@ impl App {
     }
 }
 
+/// Whose command this is, for the journal.
+#[must_use]
+pub fn asked() -> String {
+    process::asked()
+}
+
+/// How time passes on this machine.
+#[must_use]
+pub fn pace() -> Arc<dyn Pace> {
+    Arc::new(pace::Machine)
+}
+
 /// The time of the machine.
 #[must_use]
 pub fn clock() -> Arc<dyn Clock> {
@@ -567,12 +509,22 @@ pub fn workplace(settings: &Settings) -> Workplace {
 /// # Errors
 /// When the system refuses a handler.
 pub fn shutdown() -> Result<CancellationToken, Failure> {
-    let failed = |cause: std::io::Error| Failure {
-        message: t!("process.signals", cause = cause).into_owned(),
-        hint: None,
-        exit: Exit::Failed,
-    };
-    let token = Shutdown::listen().map_err(failed)?.token;
+    let token = Shutdown::listen().map_err(no_signals)?.token;
     operations::failpoint::watch(&token);
     Ok(token)
+}
+
+/// The same for a supervisor, of whom SIGHUP and SIGUSR1 ask for something else.
+///
+/// # Errors
+/// When the system refuses a handler.
+pub fn shutdown_and_wishes() -> Result<(CancellationToken, Arc<Wishes>), Failure> {
+    let (shutdown, wishes) = Shutdown::listen_with_wishes().map_err(no_signals)?;
+    operations::failpoint::watch(&shutdown.token);
+    Ok((shutdown.token, wishes))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "given to `map_err`")]
+fn no_signals(cause: std::io::Error) -> Failure {
+    Failure { message: t!("process.signals", cause = cause).into_owned(), hint: None, exit: Exit::Failed }
 }

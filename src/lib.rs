@@ -12,6 +12,7 @@ pub mod domain;
 pub mod dump;
 pub mod error;
 pub mod journal;
+pub mod notify;
 pub mod operations;
 pub mod process;
 pub mod runner;

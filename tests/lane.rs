@@ -311,6 +311,12 @@ async fn a_fifo_replaced_by_a_file_or_a_link_is_not_used() {
 async fn a_fifo_replaced_by_another_fails_in_time_and_leaves_no_process() {
     let lane = lane_dir(0, 0o711);
     let idle = Idle::start(lane.path(), &[]);
+    // Its init may not have begun it yet.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while idle.processes().lines().count() < 3 {
+        assert!(Instant::now() < deadline, "{}", idle.processes());
+        sleep(Duration::from_millis(50)).await;
+    }
     let before = idle.processes();
     for fed in [false, true] {
         let replacer = Replacer::start(lane.path(), mkfifo);

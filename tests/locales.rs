@@ -13,6 +13,15 @@ const COMPUTED: &[&str] = &[];
 /// Key to language to text.
 type Texts = BTreeMap<String, BTreeMap<String, String>>;
 
+/// Without it the library takes the name of the file for a language, and shows keys instead of texts.
+#[test]
+fn every_file_says_its_version() {
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("locales")).expect("listed") {
+        let path = file.expect("an entry").path();
+        assert!(fs::read_to_string(&path).expect("readable").starts_with("_version: 2\n"), "{}", path.display());
+    }
+}
+
 #[test]
 fn every_text_exists_in_both_languages() {
     for (key, languages) in texts() {
@@ -63,6 +72,19 @@ fn every_text_that_is_asked_for_exists_and_gets_what_it_needs() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The key of a stage is put together, so no call of `t!` names it.
+#[test]
+fn every_stage_that_begins_has_a_name() {
+    let (texts, mut seen) = (texts(), 0);
+    for (place, code) in code() {
+        for stage in code.split("context.stage(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            seen += 1;
+            assert!(texts.contains_key(&format!("stage.{stage}")), "{place}: stage.{stage}");
+        }
+    }
+    assert!(seen > 5, "only {seen} stages were found");
 }
 
 #[test]

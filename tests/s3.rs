@@ -52,16 +52,20 @@ fn a_store_that_is_away_makes_a_backup_partial_and_sync_sends_it_later() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = bed.env["S3_ENDPOINT_URL"].clone();
     bed.set("S3_ENDPOINT_URL", &format!("http://{nobody}")).set("BACKUP_S3_DEADLINE_MINUTES", "1");
+    bed.set("BACKUP_DISK_FLOOR", "0");
     let ran = bed.run(&["backup", "--json"]).expect(3);
     let made = ran.json();
     assert_eq!(made["outcome"], "partial");
     assert!(made["copies"][0]["error"].as_str().unwrap().contains("cannot be reached"), "{made}");
     assert_eq!(bed.files().len(), 3, "it is good here");
+    bed.run(&["check"]).expect(1).prints("nobody knows what").prints("cannot be reached");
     bed.set("S3_ENDPOINT_URL", &endpoint);
+    bed.run(&["check"]).expect(1).prints("lacks 1 backup(s)").prints(made["file"].as_str().unwrap());
     assert_eq!(of(&bed, made["file"].as_str().unwrap())["remote"][0], false);
     bed.run(&["sync"]).expect(0).says("copied");
     assert_eq!(bucket.all(), names(&made));
     bed.run(&["status"]).expect(0).prints("sync");
+    bed.run(&["check"]).expect(0).says("over:");
 }
 
 #[test]
@@ -108,6 +112,9 @@ fn fault_25_what_an_emptied_server_sends_holds_the_good_ones() {
         fs::remove_file(bed.dir().join(name)).unwrap();
     }
     bed.psql("drop table customer cascade");
+    // Names tell seconds: one that is new here must not be that of the copy.
+    let second = good["started_at"].as_str().unwrap().get(..19).unwrap().to_owned();
+    common::wait_for("another second", || chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S").to_string() > second);
     let empty = bed.backup();
     assert!(!empty["suspicious"].as_array().unwrap().is_empty(), "{empty}");
     bed.backup();

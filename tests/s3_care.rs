@@ -209,7 +209,7 @@ fn doctor_tries_a_store_and_leaves_nothing() {
     assert!(bucket.all().is_empty());
     bed.run(&["doctor"]).prints("copies");
     bed.set("AWS_SECRET_ACCESS_KEY", "wrong");
-    bed.run(&["doctor", "--s3"]).expect(1).prints("does not accept the keys");
+    bed.run(&["doctor", "--s3", "--json"]).expect(1).prints("does not accept the keys");
 }
 
 /// The nightly rotation comes while the operator thinks about a restore: what it is about stays.

@@ -82,6 +82,60 @@ fn fault_86_a_password_is_found_nowhere() {
     assert!(!holds(events.as_bytes()), "the engine publishes the password");
 }
 
+/// Every command that prints for programs, and the log of text and of JSON, with a password that occurs in an error text.
+#[test]
+fn fault_86_a_password_is_in_no_log_and_no_json() {
+    for format in ["text", "json"] {
+        let mut bed = Bed::filled("canary-log");
+        let role = Role::new(&bed.server, &format!("login superuser password '{CANARY}'"));
+        // The password is also the name of what is asked for: it comes back in every error.
+        bed.set("POSTGRES_USER", &role.name).set("POSTGRES_PASSWORD", CANARY).set("BACKUP_LOG", format);
+        bed.run(&["backup", "--json"]).expect(0);
+        let hint = format!("no-such-{CANARY}");
+        let commands: [&[&str]; 9] = [
+            &["verify", &hint, "--json"],
+            &["restore", &hint, "--json"],
+            &["delete", &hint, "--json"],
+            &["verify", &hint],
+            &["restore", &hint],
+            &["status", "--json"],
+            &["list", "--json"],
+            &["doctor", "--json"],
+            &["cost", "--json"],
+        ];
+        for arguments in commands {
+            let ran = bed.run(arguments);
+            check(arguments[0], &ran);
+            if arguments[1] == hint {
+                assert!(ran.err.contains("***"), "the text was not in the way of the mask: {ran:?}");
+            }
+        }
+        let log = fs::read(bed.path().join("amarre.log")).unwrap();
+        assert!(!holds(&log), "{}", String::from_utf8_lossy(&log));
+        assert!(String::from_utf8_lossy(&log).contains("***"), "{}", String::from_utf8_lossy(&log));
+        for file in files_below(bed.path()) {
+            assert!(!holds(&fs::read(&file).unwrap()), "{} holds the password", file.display());
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn fault_86_a_panic_tells_no_password() {
+    let mut bed = Bed::filled("canary-panic");
+    let role = Role::new(&bed.server, &format!("login superuser password '{CANARY}'"));
+    bed.set("POSTGRES_USER", &role.name).set("POSTGRES_PASSWORD", CANARY).set("AMARRE_FAILPOINT", "backup.3:panic");
+    // Whatever the environment asks of the library.
+    bed.set("RUST_BACKTRACE", "1");
+    let ran = bed.run(&["backup", "--json"]).expect(1).says("the program has a fault").says("***");
+    check("a panic", &ran);
+    let log = fs::read_to_string(bed.path().join("amarre.log")).unwrap();
+    assert!(log.contains("the program has a fault") && log.contains(" run=") && !holds(log.as_bytes()), "{log}");
+    // What it left is mended by the next run.
+    bed.env.remove("AMARRE_FAILPOINT");
+    bed.run(&["backup"]).expect(0);
+}
+
 #[test]
 fn fault_86_hashes_are_only_in_the_roles_file_and_only_where_they_may_be() {
     let mut bed = Bed::filled("hashes");

@@ -57,7 +57,8 @@ impl Host {
     fn config(&self, environment: &[(&str, &str)]) -> Vec<Value> {
         let output = self.run(&["config", "--json"], environment);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        json["settings"].as_array().expect("a list").clone()
     }
 }
 
@@ -213,7 +214,8 @@ fn the_container_reads_no_file_of_the_host() {
     let mut command = host.command(&["config", "--json"], &[("AMARRE_IN_CONTAINER", "1"), ("ENV_FILE", "absent")]);
     command.env("BACKUP_DIR", host.path().join("backups"));
     let output = command.output().expect("started");
-    let config: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let config: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let config = config["settings"].as_array().expect("a list").clone();
     assert_eq!(entry(&config, "BACKUP_RETENTION_DAYS")["value"], "7");
     assert!(!config.iter().any(|entry| entry["name"] == "COMPOSE_FILE"));
 }
@@ -248,7 +250,13 @@ fn every_page_of_the_help_has_its_texts_in_both_languages() {
         "config",
         "supervise",
         "health",
+        "sync",
+        "get",
+        "share",
+        "delete",
+        "cost",
         "completions",
+        "man",
     ];
     for language in ["en", "fr"] {
         for command in std::iter::once(None).chain(commands.map(Some)) {
@@ -259,7 +267,7 @@ fn every_page_of_the_help_has_its_texts_in_both_languages() {
             assert!(!page.contains("cli."), "a key without a text: {page}");
             assert!(language == "en" || !page.contains("Print"), "an English text: {page}");
             assert!(page.contains(if language == "en" { "Usage:" } else { "Utilisation :" }), "{page}");
-            assert!(page.contains(if language == "en" { "Example: " } else { "Exemple : " }), "{page}");
+            assert!(page.contains(if language == "en" { "Example" } else { "Exemple" }), "{page}");
         }
     }
 }
@@ -465,4 +473,19 @@ fn the_binary_gives_up_root_before_it_reads_the_settings() {
     let owner = |name: &str| host.path().join(name).metadata().expect("there").uid();
     assert_eq!([owner("backups"), owner("backups/old.sql.gz"), owner("lane")], [10001; 3]);
     assert_eq!(host.path().join("lane").metadata().expect("there").mode() & 0o7777, 0o711);
+}
+
+/// Both services read one file; what it holds for the sidecar alone the database's container must not have.
+#[test]
+fn the_database_is_not_given_the_sidecars_secrets() {
+    let compose = include_str!("../docker-compose.prod.yml");
+    let database = compose.split_once("\n  db:\n").unwrap().1.split_once("\n  backup-cron:\n").unwrap().0;
+    let secrets = amarre::settings::keys::KEYS.iter().filter(|key| key.form == amarre::settings::keys::Form::Secret);
+    for key in secrets.filter(|key| key.name != "POSTGRES_PASSWORD") {
+        assert!(
+            database.contains(&format!("      {}: \"\"\n", key.name)),
+            "{} is not blank in docker-compose.prod.yml",
+            key.name
+        );
+    }
 }

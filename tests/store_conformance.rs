@@ -285,10 +285,12 @@ mod suite {
             let source = Growing { bytes: bytes.clone(), grown };
             let store = bed.store();
             let upload = store.upload("a.sql.gz", source, 1000).await.unwrap();
-            sender.send_replace(Grown { bytes: length as u64 / 2, ended: false });
+            sender.send_replace(Grown { bytes: length as u64 / 2, ended: false, digest: None });
             let listing = store.list().await.unwrap();
             assert!(listing.objects.is_empty(), "{listing:?}");
-            sender.send_replace(Grown { bytes: length as u64, ended: true });
+            // Whoever made it may say what it came to, or not.
+            let digest = (length % 2 == 1).then(|| xxhash_rust::xxh3::xxh3_128(&bytes));
+            sender.send_replace(Grown { bytes: length as u64, ended: true, digest });
             let object = upload.finish(&measure(&bytes)).await.unwrap();
             assert_eq!((object.name.as_str(), object.bytes), ("a.sql.gz", length as u64));
             assert!(whole(store.as_ref()).await.unwrap() == *bytes, "{length} bytes");
@@ -310,7 +312,7 @@ mod suite {
     pub(super) async fn what_is_given_up_leaves_nothing(bed: &dyn Bed) {
         let bytes = noise(20_000_000);
         for how in ["abort", "drop", "source"] {
-            let (sender, grown) = watch::channel(Grown { bytes: bytes.len() as u64, ended: false });
+            let (sender, grown) = watch::channel(Grown { bytes: bytes.len() as u64, ended: false, digest: None });
             let source = Growing { bytes: Arc::new(bytes.clone()), grown };
             let store = bed.store();
             let upload = store.upload("a.sql.gz", source, 1000).await.unwrap();
@@ -595,7 +597,7 @@ fn fault_35_a_full_disk_fails_the_journal_with_its_name_and_loses_nothing_record
     };
     let now = "2025-07-01T01:00:00Z".parse().unwrap();
     let journal = SqliteJournal::open(bed.0.path(), now).unwrap().journal;
-    let start = |n| journal.start(&RunId::new(now, n), RunKind::Backup, now);
+    let start = |n| journal.start(&RunId::new(now, n), RunKind::Backup, now, "test");
     start(0).unwrap();
     let ballast = bed.0.path().join("ballast");
     std::io::copy(&mut std::io::repeat(1), &mut std::fs::File::create(&ballast).unwrap()).unwrap_err();

@@ -49,7 +49,7 @@ odd='a b"$(x)'
 expect 6 "$in_sidecar [backup] [--upload-s3] docker-compose.prod.yml" "$scripts/backup.sh" --upload-s3
 expect 6 "$in_sidecar [restore] [$odd] docker-compose.prod.yml" "$scripts/restore.sh" "$odd"
 expect 6 "$in_sidecar [doctor] docker-compose.prod.yml" "$scripts/test-backup-setup.sh"
-expect 6 "$in_sidecar [health] docker-compose.prod.yml" "$scripts/check-backup-alert.sh"
+expect 6 "$in_sidecar [check] docker-compose.prod.yml" "$scripts/check-backup-alert.sh"
 expect 6 "$in_sidecar [backup] other.yml" env COMPOSE_FILE=other.yml "$scripts/backup.sh"
 
 # At a terminal `restore` gets one even where its output goes elsewhere; `backup` only where both ends are one.
@@ -67,8 +67,62 @@ if command -v script >/dev/null; then
     "$scripts/backup.sh"
 fi
 
+# What the crontab sets for the old scripts holds in the sidecar too, whose own settings have the other name.
+with_days='docker [compose] [--profile] [backup] [exec] [-T] [-e] [BACKUP_RETENTION_DAYS=14] [backup-cron] [amarre]'
+expect 6 "$with_days [backup] [--upload-s3] docker-compose.prod.yml" env RETENTION_DAYS=14 "$scripts/backup.sh" --upload-s3
+
 sidecar absent
 expect 3 'amarre [restore] [--latest]' "$scripts/restore.sh" --latest
+# Called by a link, as from /etc/cron.daily.
+ln -s "$scripts/backup.sh" "$work/bin/nightly"
+expect 3 'amarre [backup]' "$work/bin/nightly"
+rm "$work/bin/nightly"
+
+# The lines that are in crontabs since the old scripts, as cron runs them: hardly any environment, in another directory, the program
+# beside the scripts. What the program is given is what the line said.
+cat >"$work/repository/amarre" <<'SCRIPT'
+#!/bin/sh
+printf 'amarre'; printf ' [%s]' "$@"; echo
+echo "days=${RETENTION_DAYS-} compose=${COMPOSE_FILE-} env=${ENV_FILE-} bucket=${S3_BACKUP_BUCKET-}"
+command -v ls
+exit 3
+SCRIPT
+chmod +x "$work/repository/amarre"
+touch "$work/repository/docker-compose.prod.yml" "$work/repository/.env.production" "$work/repository/.env.staging"
+r=$(cd "$work/repository" && pwd)
+ls=$(command -v ls)
+
+# old_line EXPECTED LINE: the output goes where the line says.
+old_line() {
+  local code=0 got
+  : >"$work/cron.log"
+  (cd / && env -i HOME=/ LOGNAME=root SHELL=/bin/sh PATH=/usr/bin:/bin /bin/sh -c "$2") || code=$?
+  got=$(cat "$work/cron.log")
+  if [ "$code" -ne 3 ] || [ "$got" != "$1" ]; then
+    printf 'an old line: %s\n  expected 3: %s\n  got %s: %s\n' "$2" "$1" "$code" "$got" >&2
+    failures=$((failures + 1))
+  fi
+}
+
+old_line "amarre [backup] [--upload-s3]
+days= compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
+$ls" "$scripts/backup.sh --upload-s3 >> $work/cron.log 2>&1"
+old_line "amarre [backup] [--upload-s3]
+days=14 compose=$r/docker-compose.prod.yml env=$r/.env.staging bucket=b
+$ls" "RETENTION_DAYS=14 COMPOSE_FILE=docker-compose.prod.yml ENV_FILE=.env.staging S3_BACKUP_BUCKET=b $scripts/backup.sh --upload-s3 >> $work/cron.log 2>&1"
+old_line "amarre [check]
+days= compose=/elsewhere/compose.yml env=/elsewhere/env bucket=
+$ls" "COMPOSE_FILE=/elsewhere/compose.yml ENV_FILE=/elsewhere/env $scripts/check-backup-alert.sh > $work/cron.log"
+old_line "amarre [backup]
+days=30 compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
+$ls" "cd $r && RETENTION_DAYS=30 ./scripts/backup.sh >> $work/cron.log 2>&1"
+old_line "amarre [restore] [--latest]
+days= compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
+$ls" "cd $r/scripts && bash restore.sh --latest >> $work/cron.log 2>&1"
+# In an environment that is empty altogether.
+env -i /bin/sh -c "$scripts/backup.sh" >"$work/empty" 2>&1 || true
+grep -qx 'amarre \[backup\]' "$work/empty" || { cat "$work/empty" >&2; failures=$((failures + 1)); }
+rm "$work/repository/amarre"
 
 rm "$work/bin/amarre"
 expect 1 "amarre.sh: neither a running sidecar (service backup-cron of $work/repository/docker-compose.prod.yml) nor the program amarre was found.

@@ -18,7 +18,7 @@ command_of() {
     'amarre fast '* | 'amarre exec '*)
       lane=${1#amarre }
       echo "$(lane "${lane% *}") BACKUP_COMPRESSION=${1##* } \"\$BINARY\" backup --json >\"\$OUT.json\"" ;;
-    'amarre gzip, aws s3 cp')
+    'amarre gzip, aws s3 cp'*)
       echo "$(backup_of gzip) && \"\$AWS\" --endpoint-url \"\$S3_ENDPOINT_URL\" s3 cp --no-progress \"\$BACKUP_DIR\"/*_backup_*.sql.gz \"s3://\$S3_BUCKET/backups/\" >/dev/null" ;;
     'amarre s3 gzip'*) echo "S3_BACKUP_BUCKET=\"\$S3_BUCKET\" BACKUP_S3_PARALLEL=4 $(backup_of gzip)" ;;
     'script restore')

@@ -13,6 +13,7 @@ s3
 compress
 memory
 memory --scale 10
+idle
 shapes --shape many-tables
 shapes --shape small-rows
 micro'

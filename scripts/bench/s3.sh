@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The S3 server of the benchmark, in a network of its own that can be made slow, and awscli. Sourced.
 
-readonly AWSCLI_VERSION=1.45.11 S3_BUCKET=amarre-bench S3_MEGABYTES=20
+readonly S3_BUCKET=amarre-bench S3_MEGABYTES=20
 # What is said of both in the report; not set: no server runs.
 S3_VERSIONS=''
 S3_NETWORK=amarre-bench-s3${AMARRE_TEST_SUFFIX:-}
@@ -16,7 +16,7 @@ s3_up() {
   is_root || fail 's3 needs root: its server is in a network namespace of its own'
   for program in ip tc; do have "$program" || apt_install iproute2; done
   program=$("$AMARRE_ROOT/scripts/testbed.sh" garage | tail -n 1)
-  awscli
+  AWS=$("$AMARRE_ROOT/scripts/testbed.sh" awscli | tail -n 1)
   s3_down
   trap s3_down EXIT
   trap 'exit 130' INT
@@ -95,24 +95,7 @@ s3_speed() {
   esac
 }
 
-# --- awscli -------------------------------------------------------------------------------------------------------
-
-awscli() {
-  AWS=$AMARRE_CACHE/awscli-$AWSCLI_VERSION/bin/aws
-  [ -x "$AWS" ] || with_lock awscli awscli_locked "${AWS%/bin/aws}"
-}
-
-awscli_locked() {
-  local directory=$1
-  [ ! -x "$directory/bin/aws" ] || return 0
-  say "s3: installing awscli $AWSCLI_VERSION (kept in $AMARRE_CACHE)"
-  rm -rf "$directory"
-  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-  python3 -m venv "$directory"
-  quietly awscli "$directory/bin/pip" install --disable-pip-version-check "awscli==$AWSCLI_VERSION" || { rm -rf "$directory"; return 1; }
-}
-
-# A download has been seen to stop for good on this link: then it is a failure, not a wait.
+# What hangs is a failure, not a wait.
 aws_s3() { timeout 300 "$AWS" --endpoint-url "$S3_ENDPOINT_URL" s3 "$@"; }
 
 # What lies there is what the manifest beside the local file says, read by a program that is not ours.
@@ -120,7 +103,10 @@ check_object() {
   local file expected found
   file=$(backup_file)
   expected=$(sed -n '/"stored": {/,/}/s/.*"sha256": "\([0-9a-f]*\)".*/\1/p' "$file.json" | head -n 1)
-  found=$(aws_s3 cp --no-progress "s3://$S3_BUCKET/backups/${file##*/}" - | sha256sum | cut -d ' ' -f 1)
+  # Not to standard output: there awscli's threads have been seen to wait for each other for ever.
+  aws_s3 cp --no-progress "s3://$S3_BUCKET/backups/${file##*/}" "$WORK/object" >/dev/null || return 1
+  found=$(sha256sum <"$WORK/object" | cut -d ' ' -f 1)
+  rm "$WORK/object"
   if [ -z "$expected" ] || [ "$found" != "$expected" ]; then
     say "the object's sha256 is $found, not $expected"
     return 1

@@ -19,11 +19,13 @@ BEGIN {
   title["rate"] = "GB/s"
   title["dump"] = "the dump, s"
   title["dumps"] = "the dump beside `" base "`"
+  title["idle"] = "CPU, %"
   title["late"] = "end after size / speed, s"
   # How many figures behind the point.
   for (column in title) digits[column] = 2
   digits["size"] = digits["cpu"] = digits["machine"] = digits["memory"] = 1
   digits["sizes"] = 3
+  digits["idle"] = 3
 }
 
 {
@@ -49,6 +51,7 @@ function figure(column, who, r) {
   if (column == "size") return over(bytes[who, r], 1e6)
   if (column == "sizes") return over(bytes[who, r], bytes[base, r])
   if (column == "memory") return memory[who, r] / 1024
+  if (column == "idle") return wall[who, r] > 0 ? 100 * cpu[who, r] / wall[who, r] : ""
   if (column == "rate") return over(bytes[who, r] / 1e9, wall[who, r])
   if (column == "dump") return dump[who, r]
   if (column == "dumps") return over(dump[who, r], dump[base, r])

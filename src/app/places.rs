@@ -1,14 +1,27 @@
 //! The second places and how long backups stay anywhere, from the settings.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::App;
 use crate::domain::retention;
 use crate::operations::Remote;
+use crate::operations::catalogue::Known;
 use crate::settings;
 use crate::store::Elsewhere;
 use crate::store::absent::Absent;
 use crate::store::s3::{self, S3Store};
+
+/// Manifests that were read in second places: whoever looks every quarter of an hour reads each once.
+#[derive(Default)]
+pub struct KnownPlaces(Mutex<BTreeMap<String, Arc<Known>>>);
+
+impl KnownPlaces {
+    fn of(&self, place: &str) -> Arc<Known> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.entry(place.to_owned()).or_default())
+    }
+}
 
 impl App {
     /// The stores of copies elsewhere. One that cannot be used fails when it is: that keeps nobody from a local backup or restore.
@@ -24,9 +37,22 @@ impl App {
             };
             let own = s3.days.is_some() || s3.keep.is_set();
             let retention = if own { retention::Policy { days: s3.days, keep: s3.keep, ..local } } else { local };
-            Remote { store, retention, known: Arc::default() }
+            let known = self.known.of(&store.place());
+            Remote { store, retention, known }
         });
         each.collect()
+    }
+
+    /// Names of what lies elsewhere, for whoever waits at a keyboard: what a place says within `patience`, and the engine is not asked.
+    pub async fn names_elsewhere(&self, patience: std::time::Duration) -> Vec<String> {
+        let installation = self.known_installation().unwrap_or_default();
+        let mut names = Vec::new();
+        for remote in self.remotes(&installation) {
+            if let Ok(Ok(listing)) = tokio::time::timeout(patience, remote.store.list()).await {
+                names.extend(listing.objects.into_iter().map(|object| object.name));
+            }
+        }
+        names
     }
 
     pub(super) fn retention(&self) -> retention::Policy {
@@ -59,10 +85,9 @@ fn s3_config(from: &settings::S3, installation: &str) -> s3::Config {
         session_token: from.session_token.as_ref().map(|token| token.expose().to_owned()),
         prefix: from.prefix.clone(),
         path_style: match from.path_style {
-            settings::s3::PathStyle::Yes => true,
-            settings::s3::PathStyle::No => false,
-            // Stores of one's own often have no name for each bucket; AWS wants them, but for dots, which no certificate covers.
-            settings::s3::PathStyle::Auto => from.endpoint.is_some() || from.bucket.contains('.'),
+            settings::s3::PathStyle::Yes => s3::PathStyle::Path,
+            settings::s3::PathStyle::No => s3::PathStyle::Host,
+            settings::s3::PathStyle::Auto => s3::PathStyle::Auto,
         },
         ca_file: from.ca_file.clone(),
         parallel: from.parallel,

@@ -11,13 +11,16 @@ use rust_i18n::t;
 
 use super::App;
 use crate::domain::name::Kind;
+use crate::domain::retention::Plan;
 use crate::domain::run::RunId;
 use crate::domain::text::{bytes, escape};
+use crate::domain::timings::{Stage, Timings};
 use crate::error::{Exit, Failure};
-use crate::journal::{End, Journal};
+use crate::journal::{End, Journal, StageTime};
 use crate::operations::backup::{self, Made};
 use crate::operations::sync::{self, Synced};
-use crate::operations::{self, Context, catalogue, heal, remote};
+use crate::operations::{self, Context, Remote, catalogue, heal, prune, remote};
+use crate::settings::mask::Mask;
 
 pub use crate::journal::{Outcome, Run, RunKind};
 
@@ -50,7 +53,10 @@ pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
         let context = app.context().await?;
         let lock = app.lock(&context).await?;
         record.begin(app);
-        let made = backup::backup(&context, Kind::Backup, context.database.name()).await?;
+        app.ping_start(record.id.as_str());
+        app.before_hook(&record.id).await?;
+        let made = backup::backup(&context, record.id.clone(), Kind::Backup, context.database.name()).await?;
+        record.stages(app, &made.timings);
         // Whoever looks while the copies are on their way, or after a power cut, finds what holds then.
         let exit = if made.is_leaving() { Exit::Partial } else { Exit::Done };
         record.end(app, exit, Some((made.manifest.file.clone(), made.manifest.stored.bytes)), None);
@@ -63,6 +69,11 @@ pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
         Err(failure) => {
             let failure: Failure = failure;
             record.end(app, failure.exit, None, Some(&failure));
+            // Whoever is at work has hooks of its own.
+            if failure.exit != Exit::Locked {
+                app.ping_fail(record.id.as_str(), [failure.message.as_str()]);
+                app.failure_hook(&record.id, &failure).await;
+            }
             Err(failure)
         }
     }
@@ -79,21 +90,26 @@ impl Begun {
     /// Completes its copies, and clears up in their places.
     pub async fn copy(self, app: &App) -> Made {
         let Self { record, context, mut made } = self;
-        if !made.is_leaving() {
-            return made;
+        if made.is_leaving() {
+            Self::complete(app, &record, &context, &mut made).await;
         }
-        made.copy(&context).await;
+        app.after_hook(&record.id, partial(&made), &made.manifest).await;
+        app.tell_done(record.id.as_str(), &made);
+        made
+    }
+
+    async fn complete(app: &App, record: &Record, context: &Context, made: &mut Made) {
+        made.copy(context).await;
         let (file, bytes) = (made.manifest.file.clone(), made.manifest.stored.bytes);
-        record.end(app, partial(&made), Some((file, bytes)), None);
+        record.end(app, partial(made), Some((file, bytes)), None);
         for (remote, copy) in context.remotes.iter().zip(&made.copies) {
             // One that is away is cleared up another time.
             if copy.failed.is_none()
-                && let Err(error) = remote::apply(&context, remote).await
+                && let Err(error) = remote::apply(context, remote).await
             {
                 app.warn(error.to_string());
             }
         }
-        made
     }
 }
 
@@ -176,7 +192,9 @@ async fn sync_of(app: &App, context: &Context) -> Result<Synced, Failure> {
     let record = Record::new(app, RunKind::Sync);
     let result = sync::sync(context, SYNC_PATIENCE).await.map_err(Failure::from);
     match &result {
-        Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() => {}
+        Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() && !record.follows_a_partial() => {}
+        // A place that is away for days is asked every hour: that it is was written down.
+        Ok(synced) if synced.copied.is_empty() && !synced.failed.is_empty() && record.follows_a_partial() => {}
         Ok(synced) => {
             let exit = if synced.failed.is_empty() { Exit::Done } else { Exit::Partial };
             record.begin(app);
@@ -184,6 +202,54 @@ async fn sync_of(app: &App, context: &Context) -> Result<Synced, Failure> {
         }
         Err(failure) => record.end(app, failure.exit, None, Some(failure)),
     }
+    result
+}
+
+/// What went in a rotation, place by place.
+pub struct Pruned {
+    /// Here.
+    pub here: Plan,
+    /// In second places; `None`: that one could not be asked, or not be cleared up.
+    pub there: Vec<(String, Option<Plan>)>,
+}
+
+impl Pruned {
+    /// A place that fails keeps nobody from the others.
+    pub fn add(&mut self, app: &App, remote: &Remote, plan: Result<Plan, operations::Error>) {
+        let place = remote.store.place();
+        let plan = plan.inspect_err(|error| {
+            app.warn(error.to_string());
+        });
+        self.there.push((place, plan.ok()));
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.there.iter().all(|(_, plan)| plan.is_some()) { Exit::Done } else { Exit::Partial }
+    }
+}
+
+/// Rotation here, with the lock, and in second places, without it; writes it into the journal.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn prune(app: &App) -> Result<Pruned, Failure> {
+    let context = app.context().await?;
+    let record = Record::new(app, RunKind::Prune);
+    let result = async {
+        let lock = app.lock(&context).await?;
+        record.begin(app);
+        let mut pruned = Pruned { here: prune::apply(&context).await?, there: Vec::new() };
+        drop(lock);
+        for remote in &context.remotes {
+            pruned.add(app, remote, remote::apply(&context, remote).await);
+        }
+        Ok(pruned)
+    }
+    .await;
+    let exit = result.as_ref().map_or_else(|failure: &Failure| failure.exit, Pruned::exit);
+    record.end(app, exit, None, result.as_ref().err());
     result
 }
 
@@ -232,6 +298,14 @@ async fn send_earlier(app: &App) -> bool {
     }
 }
 
+impl App {
+    /// `text` as others may have it.
+    pub(super) fn without_secrets(&self, text: &str) -> String {
+        let s = &self.settings;
+        Mask::for_data(&s.secrets(), &s.names()).apply(text)
+    }
+}
+
 /// A run in the journal.
 pub struct Record {
     journal: std::sync::Arc<dyn Journal>,
@@ -246,12 +320,45 @@ impl Record {
     pub fn new(app: &App, kind: RunKind) -> Self {
         let started = app.clock.now();
         let id = RunId::new(started, crate::process::random() as u32);
+        // From here on the lines of this job name it, whatever task or thread they come from.
+        tracing::Span::current().record("run", tracing::field::display(&id));
         Self { journal: app.journal(), id, kind, started }
+    }
+
+    /// The plan was read and confirmed under this name; what counts as the run starts now.
+    #[must_use]
+    pub fn from_now(self, app: &App) -> Self {
+        Self { started: app.clock.now(), ..self }
     }
 
     /// It begins: with the lock held, or what recovery finds unfinished would be this very run.
     pub fn begin(&self, app: &App) {
-        if let Err(error) = self.journal.start(&self.id, self.kind, self.started) {
+        // What ended before comes before.
+        if self.journal.keeps_letters() {
+            app.spare.hand_over(&*self.journal);
+        }
+        if let Err(error) = self.journal.start(&self.id, self.kind, self.started, &app.asked) {
+            app.warn(error.to_string());
+        }
+    }
+
+    /// Whether the last run of this kind left something.
+    fn follows_a_partial(&self) -> bool {
+        let last = self.journal.last_ended(self.kind).ok().flatten();
+        last.and_then(|run| run.end).is_some_and(|end| end.outcome == Outcome::Partial)
+    }
+
+    /// How long its stages took.
+    pub fn stages(&self, app: &App, timings: &Timings) {
+        let of = |stage: &Stage| StageTime {
+            name: stage.name.to_owned(),
+            bytes: stage.bytes,
+            busy: stage.busy,
+            starved: stage.starved,
+            blocked: stage.blocked,
+        };
+        let stages: Vec<StageTime> = timings.stages.iter().map(of).collect();
+        if let Err(error) = self.journal.put_stages(&self.id, &stages) {
             app.warn(error.to_string());
         }
     }
@@ -269,15 +376,26 @@ impl Record {
             at: app.clock.now(),
             outcome,
             exit: exit as u8,
-            error: failure.map(|f| f.message.clone()),
+            // What a server says may hold what it was told.
+            error: failure.map(|f| app.without_secrets(&f.message)),
             file,
             bytes,
         };
-        if let Err(error) = self.journal.finish(&self.id, self.kind, &end) {
-            app.warn(error.to_string());
+        let is_kept = match self.journal.finish(&self.id, self.kind, &end) {
+            Ok(()) => self.journal.keeps_letters(),
+            Err(error) => {
+                app.warn(error.to_string());
+                false
+            }
+        };
+        if !is_kept {
+            app.spare.keep_end(&self.id, self.kind, &end);
         }
     }
 }
+
+/// How many names from before are remembered.
+const FORMER: usize = 3;
 
 /// The name that this directory's backups had last time, for when there is no engine to ask.
 pub struct Installation {
@@ -294,16 +412,29 @@ impl Installation {
     /// The name.
     #[must_use]
     pub fn get(&self) -> Option<String> {
-        let text = fs::read_to_string(&self.path).ok()?;
-        Some(text.trim().to_owned()).filter(|name| !name.is_empty())
+        self.names().into_iter().next()
     }
 
-    /// Remembers it.
+    /// The name before, if there was another.
+    #[must_use]
+    pub fn former(&self) -> Option<String> {
+        self.names().into_iter().nth(1)
+    }
+
+    /// Remembers it, and the one before.
     ///
     /// # Errors
     /// When it cannot be written: no more is lost than the memory.
     pub fn set(&self, name: &str) -> io::Result<()> {
+        let former = self.names().into_iter().filter(|known| known != name).take(FORMER);
+        let lines: Vec<String> = std::iter::once(name.to_owned()).chain(former).collect();
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
-        writeln!(file, "{name}")
+        writeln!(file, "{}", lines.join("\n"))
+    }
+
+    /// The newest first, a line each.
+    fn names(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 }

@@ -1,13 +1,15 @@
 //! What a person types. Only the shape of it: what it means is for the commands.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use rust_i18n::t;
 
+use crate::cli::completions;
+use crate::domain::notice::Kind;
 use crate::error::{Exit, Failure};
 
 /// The command line. Help texts are in `locales/cli.yml`; see [`command`].
@@ -58,11 +60,18 @@ pub enum Command {
     Share(ShareArgs),
     Delete(DeleteArgs),
     Status(JsonArgs),
+    History(HistoryArgs),
+    Show(ShowArgs),
+    Check(JsonArgs),
+    Accept(AcceptArgs),
     Doctor(DoctorArgs),
+    Notify(NotifyArgs),
     Config(JsonArgs),
     Supervise,
     Health(JsonArgs),
+    Cost(CostArgs),
     Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 impl Command {
@@ -77,10 +86,25 @@ impl Command {
             Self::List(args) => args.json,
             Self::Sync(args) => args.json,
             Self::Doctor(args) => args.json,
+            Self::Notify(args) => args.json,
             Self::Share(args) => args.json,
             Self::Delete(args) => args.json,
-            Self::Status(args) | Self::Config(args) | Self::Health(args) => args.json,
-            Self::Supervise | Self::Get(_) | Self::Completions(_) => false,
+            Self::History(args) => args.json,
+            Self::Show(args) => args.json,
+            Self::Accept(args) => args.json,
+            Self::Status(args) | Self::Config(args) | Self::Health(args) | Self::Check(args) => args.json,
+            Self::Cost(args) => args.json,
+            Self::Get(args) => args.json,
+            Self::Supervise | Self::Completions(_) | Self::Man(_) => false,
+        }
+    }
+
+    /// Options that stand for a setting.
+    #[must_use]
+    pub fn settings(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Cost(CostArgs { prices: Some(path), .. }) => Some(("BACKUP_PRICES", path.clone())),
+            _ => None,
         }
     }
 }
@@ -210,6 +234,22 @@ pub struct SyncArgs {
 pub struct DoctorArgs {
     #[arg(long)]
     pub s3: bool,
+    #[arg(long, conflicts_with = "s3")]
+    pub fix: bool,
+    #[arg(long, requires = "fix")]
+    pub dry_run: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `notify`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct NotifyArgs {
+    #[arg(long)]
+    pub test: bool,
+    #[arg(long = "channel", value_name = "KIND", requires = "test", value_parser = Kind::ALL.map(Kind::as_str))]
+    pub kind: Option<String>,
     #[arg(long)]
     pub json: bool,
 }
@@ -262,6 +302,38 @@ pub struct PruneArgs {
     pub json: bool,
 }
 
+/// Of `history`.
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct HistoryArgs {
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub since: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `show`.
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct ShowArgs {
+    #[arg(value_name = "NAME")]
+    pub shown: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `accept`.
+#[derive(Debug, Clone, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct AcceptArgs {
+    #[arg(value_name = "NAME", required_unless_present = "every", conflicts_with = "every")]
+    pub names: Vec<String>,
+    #[arg(long = "all")]
+    pub every: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Of `get`.
 #[derive(Debug, Clone, Args)]
 #[expect(missing_docs, reason = "see locales/cli.yml")]
@@ -270,6 +342,26 @@ pub struct GetArgs {
     pub wanted: String,
     #[arg(long, value_name = "DAYS", num_args = 0..=1, default_missing_value = "3", value_parser = clap::value_parser!(u32).range(1..=365))]
     pub thaw: Option<u32>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `cost`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct CostArgs {
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `man`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct ManArgs {
+    #[arg(long, value_name = "DIRECTORY")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Of `completions`.
@@ -327,7 +419,7 @@ pub fn command() -> clap::Command {
     command = with_texts(command, "amarre");
     let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
-        command = command.mut_subcommand(&name, |sub| with_texts(sub, &name));
+        command = command.mut_subcommand(&name, |sub| completions::with_names(with_texts(sub, &name)));
     }
     command
 }
@@ -344,6 +436,8 @@ fn with_texts(command: clap::Command, name: &str) -> clap::Command {
             let positional = argument.is_positional();
             let heading = if positional { t!("cli.help.arguments") } else { t!("cli.help.options") };
             let help = t!(format!("cli.arg.{}", argument.get_id()));
+            // What clap adds of its own is English: the texts say it.
+            let argument = argument.hide_possible_values(true).hide_default_value(true);
             argument.help(help.into_owned()).help_heading(heading.into_owned())
         })
 }

@@ -19,7 +19,9 @@ pub async fn run(context: &Context, args: &BackupArgs) -> Result<Exit, Failure> 
     }
     let app = context.app("backup");
     app.before_backup();
-    let made = record::backup(&app).await?;
+    let made = record::backup(&app).await;
+    app.last_words().await;
+    let made = made?;
     record::tell(&app, &made);
     let exit = record::partial(&made);
     if args.json {

@@ -1,6 +1,7 @@
 //! `amarre config`: what holds and where it comes from, secrets hidden.
 
 use rust_i18n::t;
+use serde_json::json;
 
 use crate::cli::Context;
 use crate::cli::args::JsonArgs;
@@ -15,7 +16,7 @@ use crate::settings::Entry;
 pub fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
     let entries = &context.settings.entries;
     if args.json {
-        context.output.json(entries)?;
+        context.output.json(&json!({ "format": 1, "settings": entries }))?;
     } else {
         let rows: Vec<_> = entries.iter().map(row).collect();
         let headers = [t!("cli.config.name"), t!("cli.config.value"), t!("cli.config.origin")];

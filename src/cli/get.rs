@@ -1,7 +1,11 @@
 //! `amarre get`: brings a backup from a second place into `BACKUP_DIR`, and does no more.
 
-use rust_i18n::t;
+use std::path::Path;
 
+use rust_i18n::t;
+use serde_json::json;
+
+use crate::app::App;
 use crate::cli::Context;
 use crate::cli::args::GetArgs;
 use crate::domain::text::escape;
@@ -24,6 +28,11 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
             // It can be fetched, and is.
             Thaw::Readable => {}
             state => {
+                if args.json {
+                    let (place, state) = (found.store.place(), if state == Thaw::Asked { "asked" } else { "coming" });
+                    context.output.json(&report(&found.file, Some(&place), state, None))?;
+                    return Ok(Exit::Done);
+                }
                 let key = if state == Thaw::Asked { "fetch.thaw_asked" } else { "fetch.thaw_coming" };
                 context.output.message(&t!(key, file = file, place = found.store.place(), days = days));
                 return Ok(Exit::Done);
@@ -32,8 +41,24 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     }
     let _lock = app.lock(&operations).await?;
     let file = fetch::first(&operations, &found).await?;
+    if args.json {
+        context.output.json(&report(&file, None, "here", Some(&context.settings.backup_dir.join(&file))))?;
+        return Ok(Exit::Done);
+    }
     let directory = escape(&context.settings.backup_dir.display().to_string());
     context.output.message(&t!("fetch.done", file = escape(&file), directory = directory));
     context.tell_memory();
     Ok(Exit::Done)
+}
+
+/// `state`: `here`, or of a thaw `asked` or `coming`, in `place`.
+fn report(file: &str, place: Option<&str>, state: &str, path: Option<&Path>) -> serde_json::Value {
+    json!({
+        "format": 1,
+        "file": file,
+        "state": state,
+        "place": place,
+        "path": path,
+        "peak_rss_bytes": App::peak_memory(),
+    })
 }

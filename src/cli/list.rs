@@ -195,7 +195,8 @@ fn row(catalogue: &Catalogue, entry: &Entry, now: DateTime<Utc>) -> Vec<String> 
     ]
 }
 
-fn state(entry: &Entry) -> String {
+/// How far it is proven, in words.
+pub(super) fn state(entry: &Entry) -> String {
     let mut words = vec![match &entry.state {
         State::Verified { .. } => t!("cmd.list.verified").into_owned(),
         State::Committed => t!("cmd.list.committed").into_owned(),
@@ -216,7 +217,8 @@ fn state(entry: &Entry) -> String {
     words.join(", ")
 }
 
-fn as_json(entry: &Entry) -> serde_json::Value {
+/// What every command tells of a backup.
+pub(super) fn as_json(entry: &Entry) -> serde_json::Value {
     let manifest = entry.manifest.as_ref();
     let (state, reason, verified_at) = match &entry.state {
         State::Verified { at } => ("verified", None, Some(*at)),

@@ -1,38 +1,37 @@
-//! The log: lines `[YYYY-MM-DD HH:MM:SS] …` in the configured zone, or JSON, to the console and to a file that is rotated.
-//! What is logged is said by whoever works; a log that cannot be written never fails a run.
+//! The log: to the console and to a file that is rotated. What is logged is said by whoever works; how a line looks is in [`lines`].
+//! A log that cannot be written never fails a run.
 
-use std::fmt;
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
-use chrono_tz::Tz;
-use logroller::{LogRoller, LogRollerBuilder, Rotation, RotationSize};
 use rust_i18n::t;
-use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::Level;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, layer};
+use tracing_subscriber::fmt::{MakeWriter, layer};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::mask::Mask;
 use crate::cli::output;
 use crate::domain::clock::Clock;
 use crate::domain::text::escape;
-use crate::settings::{Log, LogFormat, Settings};
+use crate::settings::mask::Mask;
+use crate::settings::{Log, Settings};
 
-const ROTATE_AT_MB: u64 = 10;
-const KEEP: u64 = 5;
-const FILE_MODE: u32 = 0o640;
+pub mod file;
+pub mod lines;
+
+use file::{Notice, RotatingFile, Sink};
+use lines::{Lines, Runs};
+
+/// Where a file ends and the next begins, bytes.
+pub const ROTATE_AT: u64 = 10_000_000;
+/// Older files that stay.
+pub const KEEP: u32 = 5;
 /// Only what this program says: libraries are not the operator's business.
 const OURS: &str = "amarre";
+/// What a command has told the operator already, in its own words: for the file alone.
+pub const FILE_ONLY: &str = "amarre::file";
 
 /// Where lines go besides the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,44 +63,70 @@ pub struct Logging {
 /// Starts the log of this process.
 #[must_use]
 pub fn start(settings: &Settings, clock: &Arc<dyn Clock>, mask: &Mask, to: To) -> Logging {
-    let lines =
-        Lines { format: settings.log.format, zone: settings.zone, clock: Arc::clone(clock), mask: mask.clone() };
-    let (file, worker, warning) = if to.file { open_or_warn(&settings.log) } else { (None, None, None) };
+    let lines = Lines {
+        format: settings.log.format,
+        zone: settings.zone,
+        clock: Arc::clone(clock),
+        mask: mask.clone(),
+        names_run: true,
+    };
+    let on_console = Lines { names_run: !to.console.is_terminal(), ..lines.clone() };
+    let (file, worker, warning) =
+        if to.file { open_or_warn(&settings.log, &on_console, to.console) } else { (None, None, None) };
     let most = if to.quiet { Level::WARN } else { Level::INFO };
     let ours = |most: Level| filter_fn(move |meta| meta.target().starts_with(OURS) && *meta.level() <= most);
-    let to_console = layer().event_format(lines.clone()).with_writer(to.console).with_filter(ours(most));
+    let to_console = layer().event_format(on_console).with_writer(to.console);
+    let to_console = to_console.with_filter(ours(most)).with_filter(filter_fn(|meta| meta.target() != FILE_ONLY));
     let to_file = file.map(|file| layer().event_format(lines).with_writer(file).with_filter(ours(Level::INFO)));
+    let runs = Runs.with_filter(filter_fn(|meta| meta.is_span() && meta.target().starts_with(OURS)));
     // Refused only when there is one already: then that one holds.
-    let _ = tracing_subscriber::registry().with(to_console).with(to_file).try_init();
+    let _ = tracing_subscriber::registry().with(runs).with(to_console).with(to_file).try_init();
     Logging { _worker: worker, warning }
 }
 
-fn open_or_warn(log: &Log) -> (Option<NonBlocking>, Option<WorkerGuard>, Option<String>) {
-    match open(&log.file) {
-        Ok((file, worker)) => (Some(file), Some(worker), None),
+fn open_or_warn(
+    log: &Log,
+    lines: &Lines,
+    console: Console,
+) -> (Option<NonBlocking>, Option<WorkerGuard>, Option<String>) {
+    let path = escape(&log.file.to_string_lossy()).to_string();
+    match RotatingFile::open(&log.file, ROTATE_AT, KEEP) {
+        Ok(file) => {
+            let (lines, of) = (lines.clone(), path);
+            let sink = Sink::new(file, move |notice| console.write_line(&lines.warning(&told(&of, &notice))));
+            let (file, worker) = NonBlockingBuilder::default().lossy(false).thread_name("log").finish(sink);
+            (Some(file), Some(worker), None)
+        }
         Err(cause) => {
-            let path = log.file.to_string_lossy();
-            let text = t!("cli.log_file", path = escape(&path), cause = cause).into_owned();
+            let text = t!("cli.log_file", path = path, cause = cause).into_owned();
             (None, None, log.file_is_chosen.then_some(text))
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<(NonBlocking, WorkerGuard)> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    // The roller would make directories: the log is for places that exist.
-    OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
-    let roller = roller(directory, Path::new(name)).map_err(io::Error::other)?;
-    Ok(NonBlockingBuilder::default().lossy(false).thread_name("log").finish(roller))
+fn told(path: &str, notice: &Notice) -> String {
+    match notice {
+        Notice::Fails(cause) => t!("cli.log_file", path = path, cause = cause),
+        Notice::Works(lost) => t!("cli.log_works", path = path, lost = lost),
+        Notice::Grows(cause) => t!("cli.log_grows", path = path, cause = cause),
+    }
+    .into_owned()
 }
 
-fn roller(directory: &Path, name: &Path) -> Result<LogRoller, logroller::LogRollerError> {
-    LogRollerBuilder::new(directory, name)
-        .rotation(Rotation::SizeBased(RotationSize::MB(ROTATE_AT_MB)))
-        .max_keep_files(KEEP)
-        .file_mode(FILE_MODE)
-        .build()
+impl Console {
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+        }
+    }
+
+    fn write_line(self, line: &str) {
+        match self {
+            Self::Stdout => output::write_stdout(line.as_bytes()),
+            Self::Stderr => output::write_stderr(line.as_bytes()),
+        }
+    }
 }
 
 impl<'a> MakeWriter<'a> for Console {
@@ -126,106 +151,17 @@ impl io::Write for Console {
     }
 }
 
-/// How an event becomes a line.
-#[derive(Clone)]
-struct Lines {
-    format: LogFormat,
-    zone: Tz,
-    clock: Arc<dyn Clock>,
-    mask: Mask,
-}
-
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let line = match self.format {
-            LogFormat::Text => self.text(*event.metadata().level(), &fields),
-            LogFormat::Json => self.json(*event.metadata().level(), fields),
-        };
-        writeln!(writer, "{}", self.mask.apply(&line))
-    }
-}
-
-impl Lines {
-    fn text(&self, level: Level, fields: &Fields) -> String {
-        let time = self.clock.now().with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S");
-        let label = match level {
-            Level::ERROR => format!("{} ", t!("cli.log.error")),
-            Level::WARN => format!("{} ", t!("cli.log.warning")),
-            _ => String::new(),
-        };
-        let mut line = format!("[{time}] {label}{}", escape(&fields.message));
-        for (name, value) in &fields.others {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            line.push_str(&format!(" {name}={}", escape(&value)));
-        }
-        line
-    }
-
-    fn json(&self, level: Level, fields: Fields) -> String {
-        let time = self.clock.now().with_timezone(&self.zone);
-        let mut object = Map::new();
-        object.insert("time".into(), time.to_rfc3339_opts(chrono::SecondsFormat::Millis, false).into());
-        object.insert("level".into(), level.as_str().to_lowercase().into());
-        object.insert("message".into(), fields.message.into());
-        object.extend(fields.others);
-        Value::Object(object).to_string()
-    }
-}
-
-/// What an event carries.
-#[derive(Default)]
-struct Fields {
-    message: String,
-    others: Map<String, Value>,
-}
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = text,
-            (name, value) => {
-                self.others.insert(name.to_owned(), value);
-            }
-        }
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::sync::Mutex;
 
     use chrono::{DateTime, Utc};
+    use chrono_tz::Tz;
+    use serde_json::Value;
 
     use super::*;
-    use crate::settings::Secret;
+    use crate::settings::{LogFormat, Secret};
 
     struct At(DateTime<Utc>);
 
@@ -252,11 +188,12 @@ mod tests {
     fn logged(format: LogFormat, work: impl FnOnce()) -> String {
         let now = "2026-07-14T01:02:03Z".parse().expect("a time");
         let mask = Mask::new(&[Secret::new("canary-42")]);
-        let lines = Lines { format, zone: Tz::Europe__Paris, clock: Arc::new(At(now)), mask };
+        let lines = Lines { format, zone: Tz::Europe__Paris, clock: Arc::new(At(now)), mask, names_run: true };
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let subscriber =
-            tracing_subscriber::registry().with(layer().event_format(lines).with_writer(move || writer.clone()));
+        let subscriber = tracing_subscriber::registry()
+            .with(Runs)
+            .with(layer().event_format(lines).with_writer(move || writer.clone()));
         tracing::subscriber::with_default(subscriber, work);
         let bytes = buffer.0.lock().expect("not poisoned").clone();
         String::from_utf8(bytes).expect("text")
@@ -272,10 +209,41 @@ mod tests {
     }
 
     #[test]
+    fn every_line_of_a_run_names_it() {
+        let run = || {
+            let outer = tracing::error_span!("run", run = tracing::field::Empty);
+            outer.in_scope(|| tracing::info!("before"));
+            outer.in_scope(|| {
+                tracing::Span::current().record("run", tracing::field::display("20260714T010203Z-abcdef"));
+            });
+            outer.in_scope(|| {
+                let inner = tracing::info_span!("something inside", other = 1);
+                inner.in_scope(|| tracing::info!(rows = 3_u64, "shrunk"));
+            });
+            tracing::info!("after");
+        };
+        let text = logged(LogFormat::Text, run);
+        let expected = ["before", "shrunk rows=3 run=20260714T010203Z-abcdef", "after"];
+        assert_eq!(text, expected.map(|line| format!("[2026-07-14 03:02:03] {line}\n")).concat());
+        let json = logged(LogFormat::Json, run);
+        let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let runs: Vec<_> = lines.iter().map(|line| line.get("run").and_then(Value::as_str)).collect();
+        assert_eq!(runs, [None, Some("20260714T010203Z-abcdef"), None]);
+    }
+
+    #[test]
     fn fault_85_a_line_is_one_line_whatever_it_holds() {
-        let text = logged(LogFormat::Text, || tracing::info!("name \u{1b}[31m\n[2026-01-01 00:00:00] forged"));
-        assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(!text.contains('\u{1b}'));
+        let hostile = "name \u{1b}[31m\n[2026-01-01 00:00:00] forged \u{9b}2J \u{202e}\r";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, || tracing::info!(file = hostile, "{hostile}"));
+            assert_eq!(text.lines().count(), 1, "{text}");
+            let line = text.trim_end_matches('\n');
+            assert!(crate::domain::text::is_plain(line), "{text:?}");
+            if format == LogFormat::Json {
+                let value: Value = serde_json::from_str(line).expect("one JSON object");
+                assert_eq!((value["message"].as_str(), value["file"].as_str()), (Some(hostile), Some(hostile)));
+            }
+        }
     }
 
     #[test]
@@ -291,7 +259,10 @@ mod tests {
     #[test]
     fn fault_86_secrets_are_hidden_in_lines_and_fields() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            let text = logged(format, || tracing::info!(argv = "PGPASSWORD=canary-42", "ran with canary-42"));
+            let text = logged(format, || {
+                let run = tracing::error_span!("run", run = %"canary-42");
+                run.in_scope(|| tracing::info!(argv = "PGPASSWORD=canary-42", "ran with canary-42"));
+            });
             assert!(!text.contains("canary"), "{text}");
             assert!(text.contains("***"));
         }
@@ -299,31 +270,37 @@ mod tests {
 
     #[test]
     fn a_log_that_cannot_be_opened_is_no_failure() {
-        assert!(open(Path::new("/nonexistent/a.log")).is_err());
+        assert!(RotatingFile::open(std::path::Path::new("/nonexistent/a.log"), ROTATE_AT, KEEP).is_err());
     }
 
     #[test]
     fn fault_35_a_full_log_disk_blocks_and_fails_nothing() {
-        let (mut file, worker) = NonBlockingBuilder::default()
-            .lossy(false)
-            .buffered_lines_limit(2)
-            .finish(OpenOptions::new().append(true).open("/dev/full").expect("there"));
+        let full = RotatingFile::open(std::path::Path::new("/dev/full"), ROTATE_AT, KEEP).expect("there");
+        let (mut file, worker) =
+            NonBlockingBuilder::default().lossy(false).buffered_lines_limit(2).finish(Sink::new(full, |_| ()));
         for _ in 0..100 {
-            io::Write::write_all(&mut file, b"a line\n").expect("taken");
+            file.write_all(b"a line\n").expect("taken");
         }
         drop(worker);
     }
 
     #[test]
-    fn the_file_is_rotated() {
+    fn ten_megabytes_are_a_file_and_five_older_ones_stay() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut roller = roller(directory.path(), Path::new("a.log")).expect("opened");
-        let megabyte = vec![b'x'; 1024 * 1024];
-        for _ in 0..12 {
-            io::Write::write_all(&mut roller, &megabyte).expect("written");
+        let path = directory.path().join("a.log");
+        let mut file = RotatingFile::open(&path, ROTATE_AT, KEEP).expect("opened");
+        let megabyte = [vec![b'x'; 999_999], b"\n".to_vec()].concat();
+        for _ in 0..75 {
+            file.write_line(&megabyte).expect("written");
         }
-        drop(roller);
-        let files = std::fs::read_dir(directory.path()).expect("listed").count();
-        assert_eq!(files, 2, "the log and the one before");
+        let mut sizes: Vec<_> = std::fs::read_dir(directory.path())
+            .expect("listed")
+            .map(|entry| entry.expect("an entry"))
+            .map(|entry| (entry.file_name().into_string().expect("text"), entry.metadata().expect("there").len()))
+            .collect();
+        sizes.sort();
+        let old = (1..=5).map(|n| (format!("a.log.{n}"), 10_000_000));
+        let expected: Vec<_> = std::iter::once(("a.log".to_owned(), 5_000_000)).chain(old).collect();
+        assert_eq!(sizes, expected);
     }
 }

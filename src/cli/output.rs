@@ -7,12 +7,13 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::ProgressBar;
 use rust_i18n::t;
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::cli::args::Color;
-use crate::cli::mask::Mask;
-use crate::domain::text::escape;
+use crate::domain::text::{escape, escape_json};
 use crate::error::{Exit, Failure};
 use crate::settings::Environment;
+use crate::settings::mask::Mask;
 
 /// Columns where nobody tells how many there are.
 const WIDTH: u16 = 80;
@@ -28,7 +29,21 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 pub struct Output {
     quiet: bool,
     colours: bool,
+    /// The same of standard output.
+    colours_of_data: bool,
     mask: Mask,
+    data_mask: Mask,
+}
+
+/// What a word of the report is painted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// As it should be.
+    Green,
+    /// Somebody should look.
+    Yellow,
+    /// Wrong.
+    Red,
 }
 
 impl Output {
@@ -36,18 +51,34 @@ impl Output {
     #[must_use]
     pub fn new(color: Color, quiet: bool, environment: &Environment) -> Self {
         let plain = environment.get("NO_COLOR").is_some() || environment.get("TERM") == Some("dumb");
-        let colours = match color {
+        let on = |is_terminal: bool| match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => !plain && io::stderr().is_terminal(),
+            Color::Auto => !plain && is_terminal,
         };
-        Self { quiet, colours, mask: Mask::default() }
+        let (colours, colours_of_data) = (on(io::stderr().is_terminal()), on(io::stdout().is_terminal()));
+        Self { quiet, colours, colours_of_data, ..Self::default() }
     }
 
-    /// Hides what `mask` hides in all messages from now on.
+    /// Hides what `mask` hides in all messages from now on, and what `data_mask` hides in data.
     #[must_use]
-    pub fn with_mask(self, mask: Mask) -> Self {
-        Self { mask, ..self }
+    pub fn with_mask(self, mask: Mask, data_mask: Mask) -> Self {
+        Self { mask, data_mask, ..self }
+    }
+
+    /// A fault of the program, wherever it shows: what the library would print by itself knows no secrets.
+    pub fn panic(&self, panic: &std::panic::PanicHookInfo<'_>) {
+        let what = panic.payload_as_str().unwrap_or("?");
+        let place = panic.location().map_or_else(|| "?".to_owned(), ToString::to_string);
+        let message = t!("cli.panic", what = escape(what), place = place).into_owned();
+        tracing::error!(target: crate::cli::logging::FILE_ONLY, "{message}");
+        self.failure(&Failure { message, hint: None, exit: Exit::Failed });
+    }
+
+    /// What hides secrets.
+    #[must_use]
+    pub fn mask(&self) -> Mask {
+        self.mask.clone()
     }
 
     /// Whether only what is wrong is said.
@@ -56,11 +87,30 @@ impl Output {
         self.quiet
     }
 
-    /// Data, with a line end after it, to standard output.
+    /// `word` of data, painted where that is wanted there.
+    #[must_use]
+    pub fn paint(&self, word: &str, paint: Paint) -> String {
+        let code = match paint {
+            Paint::Green => "32",
+            Paint::Yellow => "33",
+            Paint::Red => "1;31",
+        };
+        if self.colours_of_data { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
+    }
+
+    /// Data, with a line end after it, to standard output. Secrets are hidden, but for those that are words of the data itself.
     ///
     /// # Errors
     /// When standard output cannot take it; a reader that has seen enough (`head`) is no error.
     pub fn data(&self, text: &str) -> Result<(), Failure> {
+        self.as_it_is(&self.data_mask.apply(text))
+    }
+
+    /// As [`Output::data`], whatever is in it: an address that was asked for is signed with a key's name in it.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn as_it_is(&self, text: &str) -> Result<(), Failure> {
         hide_bar();
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n"));
@@ -77,9 +127,15 @@ impl Output {
     /// # Errors
     /// As [`Output::data`].
     pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let failed =
-            |cause| Failure { message: t!("cli.stdout", cause = cause).into_owned(), hint: None, exit: Exit::Failed };
-        self.data(&serde_json::to_string_pretty(value).map_err(failed)?)
+        self.data(&document(value)?)
+    }
+
+    /// As [`Output::json`], whatever is in it.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn json_as_it_is(&self, value: &impl Serialize) -> Result<(), Failure> {
+        self.as_it_is(&document(value)?)
     }
 
     /// A message to the operator; nothing when quiet.
@@ -128,6 +184,50 @@ impl Output {
     fn painted(&self, text: &str, colour: &str) -> String {
         if self.colours { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+fn document(value: &impl Serialize) -> Result<String, Failure> {
+    let failed =
+        |cause| Failure { message: t!("cli.stdout", cause = cause).into_owned(), hint: None, exit: Exit::Failed };
+    Ok(escape_json(&serde_json::to_string_pretty(value).map_err(failed)?))
+}
+
+/// `text` in lines of at most `width` columns, broken between words; a word that is longer stays whole, to be copied. French signs stay
+/// with what they belong to.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match words.last_mut() {
+            Some(last) if last == "«" || matches!(word, "»" | ":" | ";" | "?" | "!" | "%") || word.starts_with('»') =>
+            {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in words {
+        if !line.is_empty() && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// Columns of the terminal, or 80.
+#[must_use]
+pub fn columns() -> usize {
+    let table = Table::new();
+    let columns = if is_terminal(&table) { table.width() } else { None };
+    usize::from(columns.unwrap_or(WIDTH))
 }
 
 /// A table of at most the terminal's width, or 80 columns. Cells are escaped.
@@ -218,12 +318,6 @@ pub fn write_stdout(bytes: &[u8]) {
     });
 }
 
-/// What clap has to say: help and version to standard output, errors to standard error.
-pub fn usage(error: &clap::Error) -> Exit {
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage } else { Exit::Done }
-}
-
 fn above_bar(write: impl FnOnce()) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
@@ -256,11 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn text_is_broken_between_words_and_words_stay_whole() {
+        assert_eq!(wrapped("to be or not to be", 9), ["to be or", "not to be"]);
+        assert_eq!(wrapped("chmod 600 /a/very/long/path x", 10), ["chmod 600", "/a/very/long/path", "x"]);
+        assert_eq!(wrapped("é é é", 3), ["é é", "é"]);
+        assert_eq!(wrapped("de « x » : y", 7), ["de", "« x » :", "y"]);
+        assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
     fn colours_are_for_terminals_only() {
         let environment = Environment::default();
         assert_eq!(Output::new(Color::Never, false, &environment).painted("x", "31"), "x");
         assert_eq!(Output::new(Color::Always, false, &environment).painted("x", "31"), "\u{1b}[31mx\u{1b}[0m");
         let no_color: Environment = [("NO_COLOR", "1")].into_iter().collect();
         assert_eq!(Output::new(Color::Auto, false, &no_color).painted("x", "31"), "x");
+        assert_eq!(Output::new(Color::Never, false, &environment).paint("x", Paint::Red), "x");
+        assert_eq!(Output::new(Color::Always, false, &environment).paint("x", Paint::Red), "\u{1b}[1;31mx\u{1b}[0m");
+        assert_eq!(Output::new(Color::Auto, false, &no_color).paint("x", Paint::Red), "x");
     }
 }

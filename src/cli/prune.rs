@@ -4,13 +4,13 @@ use rust_i18n::t;
 use serde_json::json;
 
 use crate::app::App;
-use crate::app::record::{Record, RunKind};
+use crate::app::record::{self, Pruned};
 use crate::cli::args::PruneArgs;
 use crate::cli::{Context, output};
 use crate::domain::retention::{Action, Decision, Plan};
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::operations::{self, Remote, prune, remote};
+use crate::operations::{prune, remote};
 
 /// Runs the command.
 ///
@@ -21,7 +21,7 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     let operations = app.context().await?;
     if args.dry_run {
         let plan = prune::plan(&operations).await?;
-        let mut plans = Plans { here: plan, there: Vec::new() };
+        let mut plans = Pruned { here: plan, there: Vec::new() };
         for remote in &operations.remotes {
             plans.add(&app, remote, remote::plan(&operations, remote).await);
         }
@@ -31,11 +31,8 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
         }
         return Ok(plans.exit());
     }
-    let record = Record::new(&app, RunKind::Prune);
-    let result = apply(&app, &operations, &record).await;
-    let exit = result.as_ref().map_or_else(|failure| failure.exit, Plans::exit);
-    record.end(&app, exit, None, result.as_ref().err());
-    let plans = result?;
+    let plans = record::prune(&app).await?;
+    let exit = plans.exit();
     // A server that is away keeps its databases; what lies in the store was pruned all the same.
     if let Err(failure) = app.expire_now().await {
         if context.cancel.is_cancelled() {
@@ -50,45 +47,13 @@ pub async fn run(context: &Context, args: &PruneArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What goes, place by place.
-struct Plans {
-    here: Plan,
-    /// `None`: that place could not be asked, or not be cleared up.
-    there: Vec<(String, Option<Plan>)>,
-}
-
-impl Plans {
-    /// A place that fails keeps nobody from the others.
-    fn add(&mut self, app: &App, remote: &Remote, plan: Result<Plan, operations::Error>) {
-        let place = remote.store.place();
-        let plan = plan.inspect_err(|error| {
-            app.warn(error.to_string());
-        });
-        self.there.push((place, plan.ok()));
-    }
-
-    fn exit(&self) -> Exit {
-        if self.there.iter().all(|(_, plan)| plan.is_some()) { Exit::Done } else { Exit::Partial }
-    }
-}
-
-async fn apply(app: &App, operations: &operations::Context, record: &Record) -> Result<Plans, Failure> {
-    let _lock = app.lock(operations).await?;
-    record.begin(app);
-    let mut plans = Plans { here: prune::apply(operations).await?, there: Vec::new() };
-    for remote in &operations.remotes {
-        plans.add(app, remote, remote::apply(operations, remote).await);
-    }
-    Ok(plans)
-}
-
 fn decisions(plan: &Plan) -> Vec<serde_json::Value> {
     let one =
         |d: &Decision| json!({ "file": d.file, "delete": d.action == Action::Delete, "reason": d.reason.to_string() });
     plan.decisions.iter().map(one).collect()
 }
 
-fn show(context: &Context, args: &PruneArgs, plans: &Plans) -> Result<(), Failure> {
+fn show(context: &Context, args: &PruneArgs, plans: &Pruned) -> Result<(), Failure> {
     if args.json {
         let there = plans.there.iter();
         let there: Vec<_> =

@@ -27,6 +27,7 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
         wanted => wanted,
     };
     named_right(context, args)?;
+    let record = Record::new(&app, RunKind::Restore);
     let operations = app.context().await?;
     // What a dead run left is mended first, where nobody is at work: the plan is about what holds after that.
     let lock = app.lock(&operations).await?;
@@ -69,10 +70,13 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     if plan.request.into.is_none() {
         confirm(context, args).await?;
     }
-    let record = Record::new(&app, RunKind::Restore);
+    let record = record.from_now(&app);
     let result = execute(&app, &operations, &plan, &record).await;
     let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
     let about = plan.manifest.as_ref().map(|m| (m.file.clone(), m.stored.bytes));
+    if let Ok(restored) = &result {
+        record.stages(&app, &restored.timings);
+    }
     record.end(&app, exit, about, result.as_ref().err());
     show_result(context, args, &plan, &result?)?;
     Ok(Exit::Done)
@@ -216,6 +220,7 @@ fn show_result(context: &Context, args: &RestoreArgs, plan: &Plan, restored: &Re
 
 async fn undo(context: &Context, app: &App, args: &RestoreArgs) -> Result<Exit, Failure> {
     named_right(context, args)?;
+    let record = Record::new(app, RunKind::Undo);
     let operations = app.context().await?;
     drop(app.lock(&operations).await?);
     let plan = restore::plan_undo(&operations).await?;
@@ -228,7 +233,7 @@ async fn undo(context: &Context, app: &App, args: &RestoreArgs) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     confirm(context, args).await?;
-    let record = Record::new(app, RunKind::Undo);
+    let record = record.from_now(app);
     let result = async {
         let _lock = app.lock(&operations).await?;
         record.begin(app);

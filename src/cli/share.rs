@@ -22,7 +22,7 @@ pub async fn run(context: &Context, args: &ShareArgs) -> Result<Exit, Failure> {
     let until = (context.clock.now() + time).with_timezone(&context.settings.zone);
     let stored = found.manifest.as_ref().map(|manifest| &manifest.stored);
     if args.json {
-        context.output.json(&json!({
+        context.output.json_as_it_is(&json!({
             "format": 1,
             "file": found.file,
             "place": found.store.place(),
@@ -33,7 +33,7 @@ pub async fn run(context: &Context, args: &ShareArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     // It is a secret itself: whoever has it reads the backup. Only where it was asked for.
-    context.output.data(&address)?;
+    context.output.as_it_is(&address)?;
     context.output.message(&t!("cmd.share.until", until = until.format("%Y-%m-%d %H:%M %Z")));
     if let Some(stored) = stored {
         context.output.message(&t!("cmd.share.sha256", sha256 = stored.sha256));

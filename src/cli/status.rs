@@ -1,11 +1,14 @@
 //! `amarre status`: the last runs, and who is at work.
 
+use std::collections::BTreeMap;
+
 use rust_i18n::t;
 use serde_json::json;
 
 use crate::app::record::{Outcome, Run, RunKind};
+use crate::app::{Job, JobState};
 use crate::cli::args::JsonArgs;
-use crate::cli::{Context, output};
+use crate::cli::{Context, history, output};
 use crate::domain::text::{age, escape};
 use crate::error::{Exit, Failure};
 
@@ -20,15 +23,17 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
     let app = context.app("status");
     let runs = app.journal().runs(SHOWN)?;
     let holder = app.holder();
+    let jobs = app.jobs();
     if args.json {
-        let list: Vec<_> = runs.iter().map(as_json).collect();
-        context.output.json(&json!({ "format": 1, "at_work": holder, "runs": list }))?;
+        let list: Vec<_> = runs.iter().map(history::run_as_json).collect();
+        context.output.json(&json!({ "format": 1, "at_work": holder, "jobs": jobs, "runs": list }))?;
         return Ok(Exit::Done);
     }
     let at_work = holder.is_some();
     if let Some(holder) = holder {
         context.output.data(&t!("cmd.status.at_work", holder = escape(&holder)))?;
     }
+    show_jobs(context, &jobs)?;
     if runs.is_empty() {
         context.output.message(&t!("cmd.status.none"));
         return Ok(Exit::Done);
@@ -39,14 +44,7 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
         .map(|run| {
             let end = run.end.as_ref();
             let about = end.and_then(|e| e.error.clone().or_else(|| e.file.clone())).unwrap_or_default();
-            // Only the next run that takes the lock writes down that it was killed. A reading takes none.
-            let unended = if at_work || run.kind == RunKind::Verify {
-                t!("cmd.status.running")
-            } else {
-                outcome(Outcome::Interrupted)
-            };
-            let outcome = end.map_or(unended, |e| outcome(e.outcome));
-            vec![age(now - run.started_at), run.kind.as_str().to_owned(), outcome.into_owned(), escape(&about)]
+            vec![age(now - run.started_at), run.kind.as_str().to_owned(), of(run, at_work).into_owned(), escape(&about)]
         })
         .collect();
     let headers = ["age", "run", "outcome", "about"].map(|key| t!(format!("cmd.status.{key}")));
@@ -54,21 +52,39 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn outcome(outcome: Outcome) -> std::borrow::Cow<'static, str> {
-    t!(format!("cmd.status.{}", outcome.as_str()))
+/// What the supervisor's jobs do, and how they last ended.
+fn show_jobs(context: &Context, jobs: &BTreeMap<Job, JobState>) -> Result<(), Failure> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let now = context.clock.now();
+    let rows: Vec<Vec<String>> = jobs
+        .iter()
+        .map(|(job, state)| {
+            let does = match state.running_since {
+                Some(since) => t!("cmd.status.since", age = age(now - since)),
+                None => t!("cmd.status.idle"),
+            };
+            let last = state.ended_at.map(|at| age(now - at)).unwrap_or_default();
+            let outcome = state.outcome.map(|outcome| t!(format!("cmd.status.job.{}", outcome.as_str())).into_owned());
+            vec![job.as_str().to_owned(), does.into_owned(), last, outcome.unwrap_or_default()]
+        })
+        .collect();
+    let headers = ["job", "does", "last", "outcome"].map(|key| t!(format!("cmd.status.{key}")));
+    context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))?;
+    context.output.data("")
 }
 
-fn as_json(run: &Run) -> serde_json::Value {
-    let end = run.end.as_ref();
-    json!({
-        "id": run.id,
-        "kind": run.kind.as_str(),
-        "started_at": run.started_at,
-        "finished_at": end.map(|e| e.at),
-        "outcome": end.map(|e| e.outcome.as_str()),
-        "exit": end.map(|e| e.exit),
-        "error": end.and_then(|e| e.error.as_deref()),
-        "file": end.and_then(|e| e.file.as_deref()),
-        "bytes": end.and_then(|e| e.bytes),
-    })
+/// How a run ended, in words.
+pub(super) fn of(run: &Run, at_work: bool) -> std::borrow::Cow<'static, str> {
+    match &run.end {
+        Some(end) => outcome(end.outcome),
+        // Only the next run that takes the lock writes down that it was killed. A reading takes none.
+        None if at_work || run.kind == RunKind::Verify => t!("cmd.status.running"),
+        None => outcome(Outcome::Interrupted),
+    }
+}
+
+fn outcome(outcome: Outcome) -> std::borrow::Cow<'static, str> {
+    t!(format!("cmd.status.{}", outcome.as_str()))
 }

@@ -32,12 +32,19 @@ pub async fn run(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
             "copied": copied.collect::<Vec<_>>(),
             "failed": failed.collect::<Vec<_>>(),
             "swept": synced.swept,
+            "leaving": synced.leaving,
             "healed": healed.iter().map(|(file, place)| json!({ "file": file, "from": place })).collect::<Vec<_>>(),
             "peak_rss_bytes": App::peak_memory(),
         }))?;
         return Ok(exit);
     }
+    if synced.leaving > 0 {
+        context.output.message(&t!("sync.leaving", count = synced.leaving));
+    }
     if synced.copied.is_empty() && synced.failed.is_empty() {
+        if synced.leaving > 0 {
+            return Ok(exit);
+        }
         context.output.message(&t!("sync.nothing"));
     } else {
         context.output.message(&t!("sync.counts", copied = synced.copied.len(), failed = synced.failed.len()));

@@ -44,6 +44,9 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
     let exit = results.iter().filter_map(|v| v.result.as_ref().err()).map(of_error);
     // Several may be bad in different ways: a failed proof counts most, as the exit code says it.
     let exit = exit.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done);
+    if let [one] = results.as_slice() {
+        record.stages(&app, &one.timings);
+    }
     record.end(&app, exit, None, None);
     show(context, args, &results, exit)?;
     Ok(exit)

@@ -32,6 +32,8 @@ pub struct Input<'a> {
     pub manifests: Vec<(String, Result<Manifest, manifest::Error>)>,
     /// Readings, in the order they were made: the order counts, not their dates.
     pub verifications: &'a [Verification],
+    /// Identities of suspicious backups that a person has accepted.
+    pub accepted: &'a BTreeSet<String>,
     /// Our `BACKUP_NAME`.
     pub installation: &'a str,
     /// Our database: files without a manifest are told by its prefix.
@@ -91,6 +93,8 @@ pub struct Entry {
     pub manifest: Option<Arc<Manifest>>,
     /// Whether it belongs to this installation: by the manifest, else by the database's name in the file name.
     pub own: bool,
+    /// Whether a person has said that it is as it should be, though it looked wrong.
+    pub accepted: bool,
 }
 
 impl Entry {
@@ -100,10 +104,10 @@ impl Entry {
         matches!(self.state, State::Verified { .. })
     }
 
-    /// Whether something looked wrong when it was made (see [`Manifest::suspicious`]).
+    /// Whether something looked wrong when it was made (see [`Manifest::suspicious`]), and nobody has accepted it.
     #[must_use]
     pub fn is_suspicious(&self) -> bool {
-        self.manifest.as_ref().is_some_and(|m| !m.suspicious.is_empty())
+        !self.accepted && self.manifest.as_ref().is_some_and(|m| !m.suspicious.is_empty())
     }
 }
 
@@ -179,8 +183,8 @@ impl Catalogue {
     /// Puts together what is known.
     #[must_use]
     pub fn build(input: Input<'_>) -> Self {
-        let Input { objects, manifests, verifications, installation, database, zone, now } = input;
-        let context = Context { verifications, installation, database, zone, now };
+        let Input { objects, manifests, verifications, accepted, installation, database, zone, now } = input;
+        let context = Context { verifications, accepted, installation, database, zone, now };
         let mut data: BTreeMap<String, Object> =
             objects.into_iter().filter(|o| name::role(&o.name) == Role::Data).map(|o| (o.name.clone(), o)).collect();
         let mut entries = Vec::new();
@@ -270,6 +274,7 @@ impl Catalogue {
 /// What all entries are judged by.
 struct Context<'a> {
     verifications: &'a [Verification],
+    accepted: &'a BTreeSet<String>,
     installation: &'a str,
     database: &'a str,
     zone: Tz,
@@ -290,6 +295,7 @@ impl Context<'_> {
             bytes: data.as_ref().map_or(manifest.stored.bytes, |d| d.bytes),
             state: self.state(&manifest, data.as_ref()),
             own: manifest.installation == self.installation,
+            accepted: self.accepted.contains(manifest.id.as_str()),
             manifest: Some(Arc::new(manifest)),
         }
     }
@@ -336,6 +342,7 @@ impl Context<'_> {
             state: State::Unproven,
             manifest: None,
             own: name.is_some_and(|n| n.is_of(self.database)),
+            accepted: false,
             file: data.name,
         }
     }

@@ -7,9 +7,9 @@
 //!    (with those from the future), and with fewer than `keep_verified` verified backups everything that is a backup.
 //! 2. Kept by number: the newest `keep_verified` (at least one) *verified* backups. Safety and final dumps are no
 //!    backups in this sense: they never count.
-//! 3. Held: while a *suspicious* backup of the last `safety_days` is there, the first such one is kept as the mark,
-//!    and so are the newest `keep_verified` verified backups from before it that are not suspicious (fault 25): whoever
-//!    notices late that a table was emptied still has it. A row of suspicious backups holds what was before them all.
+//! 3. Held: while a *suspicious* backup is there that nobody has accepted, the first such one is kept as the mark, and so is
+//!    every backup with a manifest from before it (fault 25): whoever notices late that a table was emptied still has it. A row of
+//!    suspicious backups holds what was before them all.
 //! 4. Kept by the calendar (`keep`, see [`Keep`]): named first where a backup is kept by several rules.
 //! 5. Kept by age: backups for `days`, safety and final dumps for `safety_days`, counted in whole times of 24 hours. With
 //!    a calendar and no `days` a backup has no age; a file without a manifest then has `safety_days`.
@@ -38,7 +38,7 @@ pub struct Policy {
     pub zone: Tz,
     /// Never fewer verified backups than this; 0 counts as 1.
     pub keep_verified: u32,
-    /// Days that safety and final dumps are kept, and that a suspicious backup holds older ones.
+    /// Days that safety and final dumps are kept.
     pub safety_days: u32,
 }
 
@@ -135,6 +135,12 @@ impl Plan {
     pub fn deletions(&self) -> impl Iterator<Item = &str> {
         self.decisions.iter().rev().filter(|d| d.action == Action::Delete).map(|d| d.file.as_str())
     }
+
+    /// Why that happens to `file`.
+    #[must_use]
+    pub fn why(&self, file: &str) -> String {
+        self.decisions.iter().find(|d| d.file == file).map(|d| d.reason.to_string()).unwrap_or_default()
+    }
 }
 
 /// What stays whatever the rules say, by the names of data files.
@@ -197,14 +203,13 @@ impl<'a> Rules<'a> {
         // The catalogue is sorted: newest first.
         let backups = || catalogue.entries().iter().filter(|e| e.own && e.kind == Some(Kind::Backup));
         let verified = || backups().filter(|e| e.is_verified());
-        let is_mark = |e: &&Entry| {
-            e.is_suspicious() && !matches!(e.state, State::SetAside(_)) && is_within(e.date, policy.safety_days, now)
-        };
+        let is_mark = |e: &&Entry| e.is_suspicious() && !matches!(e.state, State::SetAside(_));
         // The oldest of them.
         let mark = backups().rfind(is_mark);
-        let held = verified().filter(|e| !e.is_suspicious() && mark.is_some_and(|mark| e.date < mark.date));
-        // What was never proven is nobody's only backup of a month.
+        // What was never proven is nobody's only backup of a month; what was copied back is proven as soon as it is read.
         let proven = |e: &&Entry| matches!(e.state, State::Verified { .. } | State::Committed);
+        let held =
+            backups().filter(proven).filter(|e| !e.is_suspicious() && mark.is_some_and(|mark| e.date < mark.date));
         let candidates =
             backups().filter(proven).map(|e| Candidate { file: &e.file, date: e.date, verified: e.is_verified() });
         Self {
@@ -213,7 +218,7 @@ impl<'a> Rules<'a> {
             calendar: policy.keep.choose(candidates, policy.zone),
             verified: verified().count(),
             last: verified().take(policy.least()).map(|e| e.file.as_str()).collect(),
-            held: held.take(policy.least()).map(|e| e.file.as_str()).collect(),
+            held: held.map(|e| e.file.as_str()).collect(),
             mark: mark.map(|e| e.file.as_str()),
         }
     }

@@ -137,6 +137,15 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Whether the newest good backup of an installation that something else than this schedule starts, at an hour of its own, is too
+    /// old at `now`: older than a period and `grace`.
+    #[must_use]
+    pub fn is_too_old(&self, newest: DateTime<Utc>, now: DateTime<Utc>, grace: TimeDelta, zone: Tz) -> bool {
+        self.period(now, zone).is_some_and(|period| now - newest > period + grace)
+    }
+}
+
 fn is_nickname(text: &str) -> bool {
     ["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually"].iter().any(|n| n.eq_ignore_ascii_case(text))
 }

@@ -23,6 +23,23 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Serialized JSON, the same for whoever reads it, in which what cannot be seen is written as `\uXXXX`. (JSON itself asks for that
+/// only below U+0020.)
+#[must_use]
+pub fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Line ends between the members are JSON's own; in its texts they are escaped already.
+        if is_hidden(c) && c != '\n' {
+            let mut units = [0; 2];
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Whether `text` can be printed as it is.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
@@ -69,6 +86,15 @@ pub fn age(age: TimeDelta) -> String {
     }
 }
 
+/// What stands before the parts of a server's message that quote rows (`DETAIL:  Key (email)=(…) already exists`, `CONTEXT:  COPY t,
+/// line 3: "…"`), in the languages that this program speaks: what leaves the machine holds no row.
+#[must_use]
+pub fn without_rows(text: &str) -> &str {
+    let parts = ["DETAIL:", "CONTEXT:", "DÉTAIL :", "DÉTAIL\u{a0}:", "CONTEXTE :", "CONTEXTE\u{a0}:"];
+    let end = parts.iter().filter_map(|part| text.find(part)).min().unwrap_or(text.len());
+    text[..end].trim_end()
+}
+
 /// The candidate that was probably meant; `None` when none resembles `word`.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -96,6 +122,15 @@ mod tests {
         assert_eq!(escape("gpj\u{202e}exe\u{2066}\u{200b}\u{9b}"), "gpj\\u{202e}exe\\u{2066}\\u{200b}\\u{9b}");
         assert_eq!(escape("été « chantier » 建設 \\n"), "été « chantier » 建設 \\n");
         assert!(!is_plain("a\u{202e}") && is_plain("é"));
+    }
+
+    #[test]
+    fn fault_85_json_reads_the_same_once_it_is_made_visible() {
+        let hostile = "a\u{1b}[31m\u{9b}2J\u{7f}\u{202e}\u{e0041}\n\"été\"";
+        let json = serde_json::json!({ "v": hostile });
+        let shown = escape_json(&serde_json::to_string_pretty(&json).unwrap());
+        assert!(shown.lines().all(is_plain), "{shown:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), json);
     }
 
     #[test]
@@ -130,5 +165,16 @@ mod tests {
         assert_eq!(nearest("backup_retention", keys), Some("BACKUP_RETENTION_DAYS"));
         assert_eq!(nearest("zzz", keys), None);
         assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn rows_that_a_server_quotes_stay_here() {
+        let text = "ERROR: duplicate key value DETAIL:  Key (email)=(a@b.c) already exists. CONTEXT: COPY t, line 1";
+        assert_eq!(without_rows(text), "ERROR: duplicate key value");
+        assert_eq!(
+            without_rows("ERREUR : clé dupliquée DÉTAIL : La clé « (email)=(a@b.c) »"),
+            "ERREUR : clé dupliquée"
+        );
+        assert_eq!(without_rows("no server"), "no server");
     }
 }

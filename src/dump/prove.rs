@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::domain::manifest::Measure;
 use crate::dump::decode::{Coding, Decoder};
@@ -28,8 +28,8 @@ pub struct Echo {
     pub reader: Box<dyn Read + Send>,
     /// Makes durable what was written so far.
     pub sync: Box<dyn FnMut() -> io::Result<()> + Send>,
-    /// Is told how many bytes from the first one on are proven, and at last that there are no more.
-    pub proven: Box<dyn FnMut(u64, bool) + Send>,
+    /// Is told how many bytes from the first one on are proven, and at last, when there are no more, the xxh3-128 of all.
+    pub proven: Box<dyn FnMut(u64, Option<u128>) + Send>,
 }
 
 /// What the writer knows of a piece of the file.
@@ -63,7 +63,13 @@ pub fn follow(
 ) -> Result<Measure, Error> {
     let wanted = || if abandoned.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) };
     let Echo { mut reader, sync: mut make_durable, mut proven } = echo;
-    let mut proof = Proof { decoder: Decoder::new()?, meter: Meter::default(), stored: Vec::new(), plain: Vec::new() };
+    let mut proof = Proof {
+        decoder: Decoder::new()?,
+        meter: Meter::default(),
+        all: Xxh3::new(),
+        stored: Vec::new(),
+        plain: Vec::new(),
+    };
     let mut waiting = Vec::new();
     let mut bytes = 0;
     let mut synced = Instant::now();
@@ -86,7 +92,7 @@ pub fn follow(
                 hand.passed(piece.stored);
             }
             bytes = 0;
-            proven(proof.meter.bytes(), false);
+            proven(proof.meter.bytes(), None);
         }
         if ended {
             sync.was_starved(synced);
@@ -95,7 +101,7 @@ pub fn follow(
     }
     match reader.read(&mut [0]) {
         Ok(0) => {
-            proven(proof.meter.bytes(), true);
+            proven(proof.meter.bytes(), Some(proof.all.digest128()));
             Ok(proof.meter.finish())
         }
         Ok(_) => Err(Error::ReadBack { offset: proof.meter.bytes() }),
@@ -106,6 +112,7 @@ pub fn follow(
 struct Proof {
     decoder: Decoder,
     meter: Meter,
+    all: Xxh3,
     stored: Vec<u8>,
     plain: Vec<u8>,
 }
@@ -123,6 +130,7 @@ impl Proof {
             _ => Error::Read { source },
         })?;
         self.meter.update(stored);
+        self.all.update(stored);
         if xxh3_128(stored) != expected.stored_digest {
             return Err(different());
         }

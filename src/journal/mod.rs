@@ -15,17 +15,24 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rust_i18n::t;
 
+use crate::domain::alert::{Change, Firing, Found};
 use crate::domain::catalogue::Verification;
+use crate::domain::notice::Notice;
 use crate::domain::run::RunId;
 use crate::error::Explain;
 
 mod claim;
 pub mod intent;
+mod letters;
 mod none;
+pub mod outbox;
+mod record;
 mod sqlite;
 
 pub use claim::Claim;
 pub use none::NoJournal;
+pub use outbox::{MemoryOutbox, Outbox};
+pub use record::{Acceptance, Deletion, Recalled, StageTime};
 pub use sqlite::{FILE, Opened, SqliteJournal};
 
 /// How long a call waits for another process that writes.
@@ -39,11 +46,11 @@ pub trait Journal: Send + Sync {
     /// [`Error`].
     fn begun_at(&self) -> Result<DateTime<Utc>, Error>;
 
-    /// Records that a run starts. Recording the same id again changes nothing.
+    /// Records that a run starts, and who asked for it. Recording the same id again changes nothing.
     ///
     /// # Errors
     /// [`Error`].
-    fn start(&self, id: &RunId, kind: RunKind, at: DateTime<Utc>) -> Result<(), Error>;
+    fn start(&self, id: &RunId, kind: RunKind, at: DateTime<Utc>, asked: &str) -> Result<(), Error>;
 
     /// Records how a run ended. May be repeated: the last word holds. A run whose start was not recorded
     /// (that only warns) is recorded whole, as of kind `kind`.
@@ -53,7 +60,7 @@ pub trait Journal: Send + Sync {
     fn finish(&self, id: &RunId, kind: RunKind, end: &End) -> Result<(), Error>;
 
     /// Marks runs without an end as [`Outcome::Interrupted`] and says which. Under the lock of the
-    /// directory only: else they may be running.
+    /// directory only: else they may be running. Kinds that do not hold it all the time are left out for two days.
     ///
     /// # Errors
     /// [`Error`].
@@ -64,6 +71,12 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error`].
     fn last(&self, kind: Option<RunKind>) -> Result<Option<Run>, Error>;
+
+    /// The last run of a kind that was done or tried, and has ended.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn last_ended(&self, kind: RunKind) -> Result<Option<Run>, Error>;
 
     /// The last run of a kind that ended so.
     ///
@@ -88,6 +101,106 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error`].
     fn verifications(&self) -> Result<Vec<Verification>, Error>;
+
+    /// Runs that started at `since` or later, the latest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn runs_since(&self, since: DateTime<Utc>) -> Result<Vec<Run>, Error>;
+
+    /// Runs whose id begins with `wanted`, or that were about the data file of this name, the latest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn runs_of(&self, wanted: &str) -> Result<Vec<Run>, Error>;
+
+    /// Records how long the stages of a run took; the last word holds.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn put_stages(&self, run: &RunId, stages: &[StageTime]) -> Result<(), Error>;
+
+    /// The stages of a run, in the order of its bytes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn stages(&self, run: &str) -> Result<Vec<StageTime>, Error>;
+
+    /// Records that a backup was removed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn deleted(&self, deletion: &Deletion) -> Result<(), Error>;
+
+    /// What was removed at `since` or later, the latest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn deletions(&self, since: DateTime<Utc>) -> Result<Vec<Deletion>, Error>;
+
+    /// Records that a person has accepted a suspicious backup. The first one counts.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn accept(&self, acceptance: &Acceptance) -> Result<(), Error>;
+
+    /// All of them, in the order they were recorded.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn acceptances(&self) -> Result<Vec<Acceptance>, Error>;
+
+    /// Takes what was found now, and says what is to be told: to one caller only, whoever asks at once
+    /// ([`crate::domain::alert::reconcile`]). Where [`Journal::keeps_letters`], the letters that tell of it are kept with it, or
+    /// neither is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn watch(&self, look: Look<'_>) -> Result<Vec<Change>, Error>;
+
+    /// Whether this journal has an outbox, or whoever watches posts by himself.
+    fn keeps_letters(&self) -> bool;
+
+    /// Alerts that go on, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn firing(&self) -> Result<Vec<Firing>, Error>;
+
+    /// Whether this journal knows of the backups that were made before it was begun.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn is_recalled(&self) -> Result<bool, Error>;
+
+    /// Enters backups that manifests tell of and that no run here is about; says how many. [`Journal::is_recalled`] then.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn recall(&self, backups: &[Recalled], now: DateTime<Utc>) -> Result<usize, Error>;
+}
+
+/// Tells of a change: what, and to which channels. Nobody: none is written.
+pub type Letters<'a> = &'a dyn Fn(&Change) -> Option<(Notice, Vec<String>)>;
+
+/// What is to be reconciled with what went on.
+pub struct Look<'a> {
+    /// What was found.
+    pub found: Found,
+    /// When.
+    pub now: DateTime<Utc>,
+    /// What went on by the memory of this process, where it is ahead of the journal.
+    pub before: Option<Vec<Firing>>,
+    /// How changes are told.
+    pub letters: Letters<'a>,
+}
+
+impl Look<'_> {
+    /// Of which nobody is told by letter.
+    #[must_use]
+    pub fn silent(found: Found, now: DateTime<Utc>) -> Self {
+        Self { found, now, before: None, letters: &|_| None }
+    }
 }
 
 /// What a run does.
@@ -183,6 +296,8 @@ pub struct Run {
     pub kind: RunKind,
     /// When it started.
     pub started_at: DateTime<Utc>,
+    /// Who asked for it: `schedule`, `signal`, `manifest` (recalled from there), or a person's command.
+    pub asked: Option<String>,
     /// How it ended; `None`: it runs, or was killed.
     pub end: Option<End>,
 }

@@ -1,20 +1,78 @@
 //! The journal where there can be none: remembers nothing, so that a run goes on all the same.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use chrono::{DateTime, Utc};
 
-use super::{End, Error, Journal, Outcome, Run, RunKind};
+use super::{Acceptance, Deletion, End, Error, Journal, Look, Outcome, Recalled, Run, RunKind, StageTime};
+use crate::domain::alert::{Change, Firing, reconcile};
 use crate::domain::catalogue::Verification;
 use crate::domain::run::RunId;
 
-/// Remembers nothing.
-pub struct NoJournal;
+/// Remembers nothing but how runs ended and the alerts that go on: a process that lives for months would tell of them every time it looks. A journal that
+/// fails for a while is followed before, and told of what changed afterwards.
+#[derive(Default)]
+pub struct NoJournal {
+    known: Mutex<Known>,
+    ends: Mutex<Vec<(RunId, RunKind, End)>>,
+}
+
+#[derive(Default)]
+struct Known {
+    firing: Vec<Firing>,
+    /// Whether the journal does not know it.
+    ahead: bool,
+}
+
+impl NoJournal {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a run ended, which the journal does not take now.
+    pub fn keep_end(&self, run: &RunId, kind: RunKind, end: &End) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.retain(|(known, _, _)| known != run);
+        ends.push((run.clone(), kind, end.clone()));
+    }
+
+    /// Writes into `journal` what was kept from it.
+    pub fn hand_over(&self, journal: &dyn Journal) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that does not take the first takes none: each would wait for as long.
+        let mut fails = false;
+        ends.retain(|(run, kind, end)| {
+            fails = fails || journal.finish(run, *kind, end).is_err();
+            fails
+        });
+    }
+
+    /// The last of those ends, of this kind.
+    #[must_use]
+    pub fn last_end(&self, kind: RunKind) -> Option<End> {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.iter().rev().find(|(_, known, _)| *known == kind).map(|(_, _, end)| end.clone())
+    }
+
+    /// The journal has this now.
+    pub fn follow(&self, firing: Vec<Firing>) {
+        *self.lock() = Known { firing, ahead: false };
+    }
+
+    /// What the journal does not know yet.
+    #[must_use]
+    pub fn ahead(&self) -> Option<Vec<Firing>> {
+        let known = self.lock();
+        known.ahead.then(|| known.firing.clone())
+    }
+}
 
 impl Journal for NoJournal {
     fn begun_at(&self) -> Result<DateTime<Utc>, Error> {
         Ok(DateTime::UNIX_EPOCH)
     }
 
-    fn start(&self, _: &RunId, _: RunKind, _: DateTime<Utc>) -> Result<(), Error> {
+    fn start(&self, _: &RunId, _: RunKind, _: DateTime<Utc>, _: &str) -> Result<(), Error> {
         Ok(())
     }
 
@@ -27,6 +85,10 @@ impl Journal for NoJournal {
     }
 
     fn last(&self, _: Option<RunKind>) -> Result<Option<Run>, Error> {
+        Ok(None)
+    }
+
+    fn last_ended(&self, _: RunKind) -> Result<Option<Run>, Error> {
         Ok(None)
     }
 
@@ -44,5 +106,60 @@ impl Journal for NoJournal {
 
     fn verifications(&self) -> Result<Vec<Verification>, Error> {
         Ok(Vec::new())
+    }
+
+    fn runs_since(&self, _: DateTime<Utc>) -> Result<Vec<Run>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn runs_of(&self, _: &str) -> Result<Vec<Run>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn put_stages(&self, _: &RunId, _: &[StageTime]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn stages(&self, _: &str) -> Result<Vec<StageTime>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn deleted(&self, _: &Deletion) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn deletions(&self, _: DateTime<Utc>) -> Result<Vec<Deletion>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn accept(&self, _: &Acceptance) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn acceptances(&self) -> Result<Vec<Acceptance>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn watch(&self, look: Look<'_>) -> Result<Vec<Change>, Error> {
+        let mut known = self.lock();
+        let (firing, changes) = reconcile(look.found, &known.firing, look.now);
+        *known = Known { firing, ahead: true };
+        Ok(changes)
+    }
+
+    fn keeps_letters(&self) -> bool {
+        false
+    }
+
+    fn firing(&self) -> Result<Vec<Firing>, Error> {
+        Ok(self.lock().firing.clone())
+    }
+
+    fn is_recalled(&self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn recall(&self, _: &[Recalled], _: DateTime<Utc>) -> Result<usize, Error> {
+        Ok(0)
     }
 }

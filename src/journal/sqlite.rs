@@ -6,21 +6,28 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
+use crate::domain::alert::{Change, Firing};
 use crate::domain::catalogue::Verification;
 use crate::domain::run::RunId;
 use crate::domain::text::escape;
-use crate::journal::{BUSY, End, Error, Journal, Outcome, Run, RunKind};
+use crate::journal::{
+    Acceptance, BUSY, Deletion, End, Error, Journal, Look, Outcome, Recalled, Run, RunKind, StageTime,
+};
+
+mod details;
 
 /// Its name in the directory of the backups.
 pub const FILE: &str = "amarre.sqlite";
 
 /// One step for each version: step `n` makes version `n + 1` of version `n`. Never changed once released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 3] = [FIRST, details::TABLES, super::letters::MIGRATION];
+
+const FIRST: &str = "
     CREATE TABLE meta (begun_at TEXT NOT NULL) STRICT;
     CREATE TABLE run (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,7 +51,7 @@ const MIGRATIONS: [&str; 1] = ["
         detail TEXT NOT NULL
     ) STRICT;
     CREATE INDEX verification_by_file ON verification (file, number);
-"];
+";
 
 /// A journal in an SQLite file.
 pub struct SqliteJournal {
@@ -69,17 +76,21 @@ impl SqliteJournal {
     /// [`Error`].
     pub fn open(dir: &Path, now: DateTime<Utc>) -> Result<Opened, Error> {
         let file = dir.join(FILE);
-        let mut set_aside = None;
-        let is_new = match Self::try_open(&file, now) {
-            Ok((journal, is_new)) => return Ok(Opened { journal, is_new, set_aside }),
-            Err(error) if is_damage(&error) => {
-                set_aside = Some(put_aside(&file, now).map_err(|e| io_error(&file, &e))?);
-                true
-            }
+        match Self::try_open(&file, now) {
+            Ok((journal, is_new)) => return Ok(Opened { journal, is_new, set_aside: None }),
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
+        // Whoever finds it damaged too waits, and looks again: what lies there then is the new one.
+        let held = File::open(dir).and_then(|dir| dir.lock().map(|()| dir)).map_err(|e| io_error(&file, &e))?;
+        let set_aside = match Self::try_open(&file, now) {
+            Ok((journal, is_new)) => return Ok(Opened { journal, is_new, set_aside: None }),
+            Err(error) if is_damage(&error) => put_aside(&file, now).map_err(|e| io_error(&file, &e))?,
             Err(error) => return Err(error),
         };
         let (journal, _) = Self::try_open(&file, now)?;
-        Ok(Opened { journal, is_new, set_aside })
+        drop(held);
+        Ok(Opened { journal, is_new: true, set_aside: Some(set_aside) })
     }
 
     fn try_open(file: &Path, now: DateTime<Utc>) -> Result<(Self, bool), Error> {
@@ -91,7 +102,12 @@ impl SqliteJournal {
         Ok((Self { file: file.to_owned(), connection: Mutex::new(connection) }, is_new))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+    /// For work in a transaction.
+    pub(super) fn with_mut<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        work(&mut self.lock()).map_err(|source| sqlite_error(&self.file, source))
+    }
+
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
         work(&self.lock()).map_err(|source| sqlite_error(&self.file, source))
     }
 
@@ -108,6 +124,8 @@ fn prepare(connection: &mut Connection, file: &Path, now: DateTime<Utc>) -> Resu
     // File systems without shared memory keep the older way; the answer says which, both will do.
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(failed)?;
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    // It is kept open: what waits beside it must not grow to the usual 4 MB.
+    connection.pragma_update(None, "wal_autocheckpoint", 100).map_err(failed)?;
     let health: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
     if health != "ok" {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
@@ -119,6 +137,10 @@ fn prepare(connection: &mut Connection, file: &Path, now: DateTime<Utc>) -> Resu
 fn migrate(connection: &mut Connection, file: &Path, now: DateTime<Utc>) -> Result<(), Error> {
     let failed = |source| sqlite_error(file, source);
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    // Nothing is written where nothing is to be done: a disk that is full lets it be read all the same.
+    if connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map_err(failed)? == known {
+        return Ok(());
+    }
     // Immediate: two processes that begin at once must not both see version 0.
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
@@ -192,11 +214,11 @@ impl Journal for SqliteJournal {
         self.with(|c| c.query_row("SELECT begun_at FROM meta", [], |row| date(row, 0)))
     }
 
-    fn start(&self, id: &RunId, kind: RunKind, at: DateTime<Utc>) -> Result<(), Error> {
+    fn start(&self, id: &RunId, kind: RunKind, at: DateTime<Utc>, asked: &str) -> Result<(), Error> {
         self.with(|c| {
             c.execute(
-                "INSERT INTO run (id, kind, started_at) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING",
-                params![id.as_str(), kind.as_str(), stamp(at)],
+                "INSERT INTO run (id, kind, started_at, asked) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
+                params![id.as_str(), kind.as_str(), stamp(at), asked],
             )
         })
         .map(drop)
@@ -227,9 +249,11 @@ impl Journal for SqliteJournal {
     fn interrupt_unfinished(&self, at: DateTime<Utc>) -> Result<Vec<Run>, Error> {
         self.with(|c| {
             c.prepare(&format!(
-                "UPDATE run SET finished_at = ?1, outcome = ?2, exit = 1 WHERE outcome IS NULL RETURNING {COLUMNS}"
+                "UPDATE run SET finished_at = ?1, outcome = ?2, exit = 1
+                 WHERE outcome IS NULL AND (kind NOT IN ('verify', 'prune', 'sync') OR started_at < ?3)
+                 RETURNING {COLUMNS}"
             ))?
-            .query_map(params![stamp(at), Outcome::Interrupted.as_str()], run)?
+            .query_map(params![stamp(at), Outcome::Interrupted.as_str(), stamp(at - LONGEST)], run)?
             .collect()
         })
     }
@@ -239,6 +263,20 @@ impl Journal for SqliteJournal {
             c.query_row(
                 &format!("SELECT {COLUMNS} FROM run WHERE kind = ifnull(?1, kind) ORDER BY number DESC LIMIT 1"),
                 [kind.map(RunKind::as_str)],
+                run,
+            )
+            .optional()
+        })
+    }
+
+    fn last_ended(&self, kind: RunKind) -> Result<Option<Run>, Error> {
+        self.with(|c| {
+            c.query_row(
+                &format!(
+                    "SELECT {COLUMNS} FROM run WHERE kind = ?1 AND outcome IS NOT NULL AND outcome <> ?2
+                     ORDER BY number DESC LIMIT 1"
+                ),
+                [kind.as_str(), Outcome::Skipped.as_str()],
                 run,
             )
             .optional()
@@ -289,9 +327,75 @@ impl Journal for SqliteJournal {
                 .collect()
         })
     }
+
+    fn runs_since(&self, since: DateTime<Utc>) -> Result<Vec<Run>, Error> {
+        self.with(|c| {
+            c.prepare(&format!("SELECT {COLUMNS} FROM run WHERE started_at >= ?1 ORDER BY number DESC"))?
+                .query_map([stamp(since)], run)?
+                .collect()
+        })
+    }
+
+    fn runs_of(&self, wanted: &str) -> Result<Vec<Run>, Error> {
+        self.with(|c| {
+            c.prepare(&format!(
+                "SELECT {COLUMNS} FROM run WHERE file = ?1 OR (?1 <> '' AND substr(id, 1, length(?1)) = ?1)
+                 ORDER BY number DESC"
+            ))?
+            .query_map([wanted], run)?
+            .collect()
+        })
+    }
+
+    fn put_stages(&self, run: &RunId, stages: &[StageTime]) -> Result<(), Error> {
+        self.with_mut(|c| details::put_stages(c, run.as_str(), stages))
+    }
+
+    fn stages(&self, run: &str) -> Result<Vec<StageTime>, Error> {
+        self.with(|c| details::stages(c, run))
+    }
+
+    fn deleted(&self, deletion: &Deletion) -> Result<(), Error> {
+        self.with(|c| details::put_deletion(c, deletion))
+    }
+
+    fn deletions(&self, since: DateTime<Utc>) -> Result<Vec<Deletion>, Error> {
+        self.with(|c| details::deletions(c, since))
+    }
+
+    fn accept(&self, acceptance: &Acceptance) -> Result<(), Error> {
+        self.with(|c| details::put_acceptance(c, acceptance))
+    }
+
+    fn acceptances(&self) -> Result<Vec<Acceptance>, Error> {
+        self.with(details::acceptances)
+    }
+
+    fn watch(&self, look: Look<'_>) -> Result<Vec<Change>, Error> {
+        self.with_mut(|c| details::watch(c, look))
+    }
+
+    fn keeps_letters(&self) -> bool {
+        true
+    }
+
+    fn firing(&self) -> Result<Vec<Firing>, Error> {
+        self.with(details::firing)
+    }
+
+    fn is_recalled(&self) -> Result<bool, Error> {
+        self.with(details::is_recalled)
+    }
+
+    fn recall(&self, backups: &[Recalled], now: DateTime<Utc>) -> Result<usize, Error> {
+        self.with_mut(|c| details::recall(c, backups, now))
+    }
 }
 
-const COLUMNS: &str = "id, kind, started_at, finished_at, outcome, exit, error, file, bytes";
+/// What needs no lock for all of its time may be at work beside whoever has it; not for as long as this.
+const LONGEST: TimeDelta = TimeDelta::days(2);
+
+const COLUMNS: &str = "id, kind, started_at, finished_at, outcome, exit, error, file, bytes, asked";
 
 /// Reads [`COLUMNS`].
 fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
@@ -312,20 +416,21 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         id: row.get(0)?,
         kind: RunKind::parse(&kind).ok_or_else(|| unknown(1, &kind))?,
         started_at: date(row, 2)?,
+        asked: row.get(9)?,
         end,
     })
 }
 
-fn date(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
+pub(super) fn date(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
     let text: String = row.get(column)?;
     text.parse().map_err(|_| unknown(column, &text))
 }
 
-fn unknown(column: usize, text: &str) -> rusqlite::Error {
+pub(super) fn unknown(column: usize, text: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, escape(text).into())
 }
 
-fn stamp(at: DateTime<Utc>) -> String {
+pub(super) fn stamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 

@@ -19,14 +19,12 @@ use crate::domain::manifest::{self, Manifest, Measure, Owners, RolesFile};
 use crate::domain::name::{self, BackupName, Kind};
 use crate::domain::retention::Plan;
 use crate::domain::run::RunId;
+use crate::domain::suspicion::{self, suspicions};
 use crate::domain::text::escape;
 use crate::domain::timings::Timings;
 use crate::dump::{self, DumpWriter, Echo, Options, Progress, Proof, Scan, Written};
 use crate::journal::intent::Work;
 use crate::store::{Draft, Grown, Trail};
-
-/// A table with at least this many rows that is empty the next day is worth a look (fault 25).
-const WORTH_A_LOOK: u64 = 100;
 
 /// The highest size of a roles file: a server has thousands of roles at most.
 pub(super) const ROLES_LIMIT: usize = 16 * 1024 * 1024;
@@ -72,6 +70,8 @@ struct Start {
     facts: Facts,
     name: BackupName,
     last: Option<Arc<Manifest>>,
+    /// The last backups that count as usual, newest first.
+    usual: Vec<Arc<Manifest>>,
     started_at: chrono::DateTime<chrono::Utc>,
     /// Whether the data got its name: only then may it be removed by that name.
     published: AtomicBool,
@@ -79,19 +79,20 @@ struct Start {
     unfinished: AtomicBool,
 }
 
-/// Makes a backup of `database` and, for [`Kind::Backup`], applies retention. Its copies elsewhere are on their way then: see [`Made::copy`].
+/// Makes a backup of `database` as `run` and, for [`Kind::Backup`], applies retention. Its copies elsewhere are on their way then: see [`Made::copy`].
 ///
 /// # Errors
 /// [`Error`]; no backup of this run exists then.
-pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Made, Error> {
-    let mut start = prepare(context, kind, database).await?;
+pub async fn backup(context: &Context, run: RunId, kind: Kind, database: &str) -> Result<Made, Error> {
+    let mut start = prepare(context, run, kind, database).await?;
     let mut result = make(context, &start).await;
     if let Err(error) = &result {
         let why = worth_another_try(context, &start, error).await;
         abandon(context, &start).await;
         if let Some(why) = why {
             context.warn(why);
-            start = prepare(context, kind, database).await?;
+            // What the first try left, if anything, is known by its own name.
+            start = prepare(context, context.new_run(), kind, database).await?;
             result = make(context, &start).await;
             if result.is_err() {
                 abandon(context, &start).await;
@@ -114,16 +115,16 @@ pub async fn backup(context: &Context, kind: Kind, database: &str) -> Result<Mad
     Ok(Made { manifest, pruned, timings, copies: Vec::new(), leaving: Some(leaving) })
 }
 
-async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start, Error> {
-    let run = context.new_run();
+async fn prepare(context: &Context, run: RunId, kind: Kind, database: &str) -> Result<Start, Error> {
     let started_at = context.clock.now();
     let (server, facts) = context.survey(database).await?;
     let facts = facts.ok_or_else(|| crate::database::Error::NoDatabase { database: database.to_owned() })?;
     let catalogue = catalogue::load(context).await?;
-    let last = match newest(&catalogue, &facts.record.name) {
-        Some(last) => Some(last),
-        None => newest_elsewhere(context, &facts.record.name).await,
-    };
+    let (last, usual) = match Before::of(&catalogue, &facts.record.name) {
+        Before { last: None, .. } => before_elsewhere(context, &facts.record.name).await,
+        here => here,
+    }
+    .into_parts();
     check_space(context, &facts, last.as_deref()).await?;
     let taken = catalogue::names(context).await?;
     let name = BackupName::new(kind, database, started_at, context.rules.zone)
@@ -136,6 +137,7 @@ async fn prepare(context: &Context, kind: Kind, database: &str) -> Result<Start,
         facts,
         name,
         last,
+        usual,
         started_at,
         published: AtomicBool::new(false),
         unfinished: AtomicBool::new(false),
@@ -167,9 +169,33 @@ async fn was_restarted(context: &Context, start: &Start, error: &Error) -> bool 
     context.database.server().await.is_ok_and(|now| now.started != start.server.started)
 }
 
-fn newest(catalogue: &Catalogue, database: &str) -> Option<Arc<Manifest>> {
-    let mut manifests = catalogue.entries().iter().filter(|e| e.own).filter_map(|e| e.manifest.clone());
-    manifests.find(|m| m.database.name == database && m.kind != Kind::Final)
+/// The backups of a database before this one.
+#[derive(Default)]
+struct Before {
+    last: Option<Arc<Manifest>>,
+    usual: Vec<Arc<Manifest>>,
+}
+
+impl Before {
+    fn of(catalogue: &Catalogue, database: &str) -> Self {
+        let of = || {
+            let own = catalogue.entries().iter().filter(|e| e.own);
+            own.filter_map(|e| Some((e, e.manifest.clone()?))).filter(|(_, m)| m.database.name == database)
+        };
+        let mut usual = Vec::new();
+        for (entry, manifest) in of().filter(|(e, m)| m.kind == Kind::Backup && !e.is_suspicious()) {
+            usual.push(manifest);
+            // Who accepted it has said that it is as it should be: what was usual before is not any more.
+            if entry.accepted || usual.len() == suspicion::USUAL {
+                break;
+            }
+        }
+        Self { last: of().map(|(_, m)| m).find(|m| m.kind != Kind::Final), usual }
+    }
+
+    fn into_parts(self) -> (Option<Arc<Manifest>>, Vec<Arc<Manifest>>) {
+        (self.last, self.usual)
+    }
 }
 
 /// How long a second place may keep a first backup waiting.
@@ -177,16 +203,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// On a machine that was made anew the last backup is elsewhere: without it an empty database would look like any other, and
 /// push the good ones out of the rotation there.
-async fn newest_elsewhere(context: &Context, database: &str) -> Option<Arc<Manifest>> {
+async fn before_elsewhere(context: &Context, database: &str) -> Before {
     for remote in &context.remotes {
         let asked = catalogue::load_remote(context, remote);
-        if let Ok(Ok(there)) = tokio::time::timeout(PATIENCE, asked).await
-            && let Some(last) = newest(&there, database)
-        {
-            return Some(last);
+        if let Ok(Ok(there)) = tokio::time::timeout(PATIENCE, asked).await {
+            let before = Before::of(&there, database);
+            if before.last.is_some() {
+                return before;
+            }
         }
     }
-    None
+    Before::default()
 }
 
 /// Refuses to begin what will not fit.
@@ -202,7 +229,8 @@ async fn check_space(context: &Context, facts: &Facts, last: Option<&Manifest>) 
 
 /// The last backup's size and a quarter. Of one in another format its SQL tells: packed, it is half of that at most. For a first
 /// one a tenth of the database, which is what the replaced scripts saw; its SQL is seldom larger than the database.
-fn likely_size(compression: Compression, facts: &Facts, last: Option<&Manifest>) -> u64 {
+#[must_use]
+pub fn likely_size(compression: Compression, facts: &Facts, last: Option<&Manifest>) -> u64 {
     let packed = compression != Compression::None;
     match last {
         Some(m) if m.compression == compression.format() => m.stored.bytes + m.stored.bytes / 4,
@@ -303,8 +331,8 @@ async fn dump_into(
     let options = Options { workers: context.rules.workers, compression: context.rules.compression };
     let Trail { reader, sync } = draft.trail()?;
     // Only what was read back leaves.
-    let proven = Box::new(move |bytes, ended| {
-        grown.send_replace(Grown { bytes, ended });
+    let proven = Box::new(move |bytes, digest: Option<u128>| {
+        grown.send_replace(Grown { bytes, ended: digest.is_some(), digest });
     });
     let writer = DumpWriter::start(draft, options, progress, Some(Echo { reader, sync, proven }))?;
     let moved = write_dump(context, running, writer, || dump_roles(context, start)).await;
@@ -412,7 +440,12 @@ async fn commit(context: &Context, start: &Start, mut dumped: Dumped, roles: Rol
 
 fn describe(context: &Context, start: &Start, roles_file: Option<RolesFile>, dumped: Dumped) -> Manifest {
     let now = context.clock.now();
-    let suspicious = suspicions(start.last.as_deref(), &dumped.scan);
+    let usual: Vec<&Manifest> = start.usual.iter().map(AsRef::as_ref).collect();
+    let suspicious = match start.kind {
+        Kind::Backup => suspicions(&usual, &dumped.scan.content, dumped.plain.bytes),
+        // What a restore shall undo is often what is wrong, and no rotation asks these.
+        Kind::Safety | Kind::Final => Vec::new(),
+    };
     let Dumped { scan, stored, plain, warnings, lane, .. } = dumped;
     let mut needs = scan.needs;
     if start.facts.owners == Owners::Kept {
@@ -454,22 +487,6 @@ fn tell(context: &Context, manifest: &Manifest) {
     for suspicion in &manifest.suspicious {
         context.warn(t!("backup.suspicious", suspicion = suspicion));
     }
-}
-
-/// Tables that were there and are gone, or had rows and have none (fault 25). The backup is taken all the same.
-fn suspicions(last: Option<&Manifest>, scan: &Scan) -> Vec<String> {
-    let Some(last) = last else { return Vec::new() };
-    let mut found = Vec::new();
-    for (table, before) in &last.content.tables {
-        match scan.content.tables.get(table) {
-            None => found.push(t!("backup.table_gone", table = escape(table), rows = before.rows).into_owned()),
-            Some(now) if now.rows == 0 && before.rows >= WORTH_A_LOOK => {
-                found.push(t!("backup.table_empty", table = escape(table), rows = before.rows).into_owned());
-            }
-            Some(_) => {}
-        }
-    }
-    found
 }
 
 /// Removes what a failed run left. What cannot be removed now stays named in its intent for the next start.

@@ -9,6 +9,7 @@ use super::{Context, Error, Remote};
 use crate::domain::catalogue::{Catalogue, Input, Object, Verification, manifests_of};
 use crate::domain::manifest::{self, Manifest};
 use crate::domain::name;
+use crate::journal::Deletion;
 use crate::store::{self, Listing};
 
 /// Manifests of ten thousand tables are a few megabytes.
@@ -27,6 +28,12 @@ impl Known {
     fn get(&self, object: &store::Object) -> Option<Result<Manifest, manifest::Error>> {
         let key = (object.name.clone(), object.etag.clone()?);
         self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// Forgets what is not there any more: a supervisor lives for years.
+    fn retain(&self, listing: &Listing) {
+        let there: BTreeSet<&str> = listing.objects.iter().map(|o| o.name.as_str()).collect();
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| there.contains(name.as_str()));
     }
 
     fn keep(&self, object: &store::Object, manifest: &Result<Manifest, manifest::Error>) {
@@ -54,6 +61,7 @@ fn build(context: &Context, objects: Vec<Object>, manifests: Vec<Parsed>, verifi
         objects,
         manifests,
         verifications,
+        accepted: &accepted(context),
         installation: &context.rules.installation,
         database: context.database.name(),
         zone: context.rules.zone,
@@ -67,6 +75,18 @@ fn verifications(context: &Context) -> Vec<Verification> {
         context.warn(error.to_string());
         Vec::new()
     })
+}
+
+/// Suspicious backups that a person has accepted.
+fn accepted(context: &Context) -> BTreeSet<String> {
+    match context.journal.acceptances() {
+        Ok(accepted) => accepted.into_iter().map(|one| one.id).collect(),
+        // Then they hold older ones again: nothing is lost by that.
+        Err(error) => {
+            context.warn(error.to_string());
+            BTreeSet::new()
+        }
+    }
 }
 
 fn object(o: &store::Object) -> Object {
@@ -117,6 +137,14 @@ fn note_at(context: &Context, file: String, manifest: &Manifest, found: Result<(
     }
 }
 
+/// Remembers that a backup was removed, here or at `place`.
+pub(super) fn note_deleted(context: &Context, file: &str, place: Option<&str>, why: String) {
+    let (at, file, place) = (context.clock.now(), file.to_owned(), place.map(str::to_owned));
+    if let Err(error) = context.journal.deleted(&Deletion { at, file, place, why }) {
+        context.warn(error.to_string());
+    }
+}
+
 /// What was found when copies there were read whole.
 fn verifications_there(context: &Context, remote: &Remote) -> Vec<Verification> {
     let prefix = lies_at(&remote.store.place(), "");
@@ -126,6 +154,7 @@ fn verifications_there(context: &Context, remote: &Remote) -> Vec<Verification> 
 }
 
 async fn of_listing(context: &Context, remote: &Remote, listing: &Listing) -> Result<Catalogue, Error> {
+    remote.known.retain(listing);
     let verifications = verifications_there(context, remote);
     let manifests = remote_manifests(remote, listing).await?;
     // By name: a bucket that is shared holds thousands of others' objects.

@@ -80,7 +80,8 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
         places.push((remote, run));
     }
     // Here first: nothing could send it anew then. What cannot go here goes nowhere.
-    if let Err(error) = prune::delete(context, files, true).await {
+    let why = |_: &str| t!("operations.asked_for").into_owned();
+    if let Err(error) = prune::delete(context, files, true, why).await {
         end_all(context, &places);
         return Err(error);
     }
@@ -88,7 +89,7 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
     for (remote, run) in &places {
         hit("erase.1").await;
         match finish(context, remote, files).await {
-            Ok(()) => {}
+            Ok(()) => catalogue::note_deleted(context, &lies.file, Some(&remote.store.place()), why(&lies.file)),
             // The operator knows, and a lock does not go by asking again.
             Err(error @ Error::Stays { .. }) => told = Err(error),
             Err(error) => {

@@ -5,7 +5,7 @@ use rust_i18n::t;
 use crate::domain::text::{bytes, escape};
 use crate::domain::{catalogue, retention};
 use crate::error::{Exit, Explain};
-use crate::{database, dump, runner, store};
+use crate::{database, dump, journal, runner, store};
 
 /// Every way an operation ends without success.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,21 @@ pub enum Error {
     /// The name that was asked for.
     #[error(transparent)]
     Catalogue(#[from] catalogue::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// It looks as usual: there is nothing to accept.
+    #[error("{}", t!("operations.not_suspicious", file = escape(file)))]
+    NotSuspicious {
+        /// Data file.
+        file: String,
+    },
+    /// The journal did not keep it.
+    #[error("{}", t!("operations.not_remembered", file = escape(file)))]
+    NotRemembered {
+        /// Data file.
+        file: String,
+    },
     /// The run was told to end.
     #[error("{}", t!("operations.cancelled"))]
     Cancelled,
@@ -181,6 +196,9 @@ impl Explain for Error {
             Self::Store(error) => return error.hint(),
             Self::Retention(error) => return error.hint(),
             Self::Catalogue(error) => return error.hint(),
+            Self::Journal(error) => return error.hint(),
+            Self::NotSuspicious { .. } => "operations.not_suspicious_hint",
+            Self::NotRemembered { .. } => "operations.not_remembered_hint",
             Self::Safety { cause } => return cause.hint(),
             Self::Missing { roles_file: Some(file), .. } => {
                 return Some(t!("operations.missing_roles_hint", file = escape(file)).into_owned());
@@ -216,12 +234,14 @@ impl Explain for Error {
             Self::Store(error) => error.exit(),
             Self::Retention(error) => error.exit(),
             Self::Catalogue(error) => error.exit(),
+            Self::Journal(error) => error.exit(),
             Self::Unequal { .. } | Self::Differs { .. } => Exit::ProofFailed,
             Self::InUse { .. } => Exit::Locked,
             Self::OfAnother { .. }
             | Self::NoRemote
             | Self::OnlyUnproven { .. }
             | Self::Exists { .. }
+            | Self::NotSuspicious { .. }
             | Self::Foreign { .. } => Exit::Usage,
             Self::Cancelled
             | Self::Stays { .. }
@@ -235,6 +255,7 @@ impl Explain for Error {
             | Self::Newer { .. }
             | Self::Safety { .. }
             | Self::NoUndo { .. }
+            | Self::NotRemembered { .. }
             | Self::Changed { .. } => Exit::Failed,
         }
     }

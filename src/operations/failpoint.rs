@@ -1,6 +1,6 @@
 //! Places where a test stops the process: `AMARRE_FAILPOINT=backup.5` kills it there as `kill -9` would,
 //! `backup.5:wait` makes it wait there until it is killed or told to stop, `backup.5:term` sends it a SIGTERM and goes on
-//! once that was heard. Release builds lack the feature `failpoints`, and with it every trace of this.
+//! once that was heard, `backup.5:panic` makes the program fail there with the password of the database on its lips. Release builds lack the feature `failpoints`, and with it every trace of this.
 
 /// The token that a SIGTERM cancels.
 #[cfg(feature = "failpoints")]
@@ -37,6 +37,10 @@ pub async fn hit(step: &str) {
         if let Some(told) = TOLD.get() {
             told.cancelled().await;
         }
+    }
+    #[expect(clippy::disallowed_methods, reason = "what a panic must not tell")]
+    if wanted == format!("{step}:panic") {
+        std::panic::panic_any(format!("at {step} with {:?}", std::env::var("POSTGRES_PASSWORD")));
     }
     if let Some((at, path)) = wanted.split_once(":touch=")
         && at == step

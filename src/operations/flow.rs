@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rust_i18n::t;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::{Context, Error};
 use crate::domain::event::Event;
@@ -27,7 +28,7 @@ pub(super) struct Teller(JoinHandle<()>);
 impl Teller {
     pub(super) fn start(context: &Context, progress: &Arc<Progress>) -> Self {
         let (observer, progress) = (Arc::clone(&context.observer), Arc::clone(progress));
-        Self(tokio::spawn(async move {
+        let tell = async move {
             let mut tick = tokio::time::interval(TELL_EVERY);
             loop {
                 tick.tick().await;
@@ -36,7 +37,8 @@ impl Teller {
                     table: Some(progress.table()).filter(|t| !t.is_empty()),
                 });
             }
-        }))
+        };
+        Self(tokio::spawn(tell.in_current_span()))
     }
 }
 

@@ -17,21 +17,26 @@ use crate::journal::intent::{self, Intent, Intents, Work};
 use crate::journal::{Claim, Journal};
 use crate::store::{Elsewhere, Workshop};
 
+pub mod accept;
 pub mod backup;
 pub mod catalogue;
+pub mod cost;
 pub mod erase;
 mod error;
 pub mod failpoint;
 pub mod fetch;
 mod flow;
 pub mod heal;
+pub mod history;
 pub mod prune;
+pub mod recall;
 pub mod recover;
 pub mod remote;
 pub mod restore;
 pub mod sync;
 mod upload;
 pub mod verify;
+pub mod watch;
 
 pub use crate::store::Error as StoreError;
 pub use error::Error;
@@ -101,6 +106,8 @@ pub struct Rules {
     pub role_passwords: bool,
     /// How long to wait for a database that starts.
     pub ready_patience: Duration,
+    /// The least share of the disk that shall be free, percent.
+    pub floor: u32,
     /// How long a replaced database stays.
     pub undo: chrono::TimeDelta,
 }

@@ -31,9 +31,6 @@ pub async fn plan(context: &Context) -> Result<Plan, Error> {
     Ok(retention::plan(&context.rules.retention, &catalogue, &pins, context.clock.now())?)
 }
 
-/// Less room than this, a tenth, or than the next backup needs, and even what has no second copy may go.
-const FLOOR: u64 = 10;
-
 /// How long a place may take to say what it has: the lock is held meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,9 +58,10 @@ async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<Str
     unsent.retain(|file| own.contains(file.as_str()));
     // The next backup needs as much as the newest one, and half of that.
     let next = catalogue.latest_verified().map_or(0, |entry| entry.bytes + entry.bytes / 2);
+    // Less room than the floor, or than the next backup needs, and even what has no second copy may go.
     if let Some(space) = context.store.space().await?
         && !unsent.is_empty()
-        && space.free < (space.total / FLOOR).max(next)
+        && space.free < (space.total / 100 * u64::from(context.rules.floor)).max(next)
     {
         context.warn(t!("prune.floor", free = bytes(space.free), count = unsent.len()));
         unsent.clear();
@@ -78,7 +76,7 @@ async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<Str
 pub async fn apply(context: &Context) -> Result<Plan, Error> {
     let plan = plan(context).await?;
     let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
-    delete(context, &files, false).await?;
+    delete(context, &files, false, |file| plan.why(file)).await?;
     context.note(t!(
         "prune.done",
         rule = rule(context),
@@ -96,7 +94,12 @@ fn rule(context: &Context) -> String {
     days.into_iter().chain(keep).collect::<Vec<_>>().join(" + ")
 }
 
-pub(super) async fn delete(context: &Context, files: &[String], asked: bool) -> Result<(), Error> {
+pub(super) async fn delete(
+    context: &Context,
+    files: &[String],
+    asked: bool,
+    why: impl Fn(&str) -> String,
+) -> Result<(), Error> {
     if files.is_empty() {
         return Ok(());
     }
@@ -111,7 +114,11 @@ pub(super) async fn delete(context: &Context, files: &[String], asked: bool) -> 
             break;
         }
         // One that cannot go keeps none of the others.
-        if let Err(error) = delete_one(context, file).await {
+        let deleted = delete_one(context, file).await;
+        if deleted.is_ok() {
+            catalogue::note_deleted(context, file, None, why(file));
+        }
+        if let Err(error) = deleted {
             context.warn(t!("prune.stays", file = escape(file), cause = error));
             half |= catalogue::names(context).await.map_or(true, |names| is_half_deleted(&names, file));
             told = Err(error);

@@ -4,16 +4,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rust_i18n::t;
+use tokio::time::{Instant, sleep};
 
 use super::failpoint::hit;
 use super::{Context, Error, Remote, catalogue};
 use crate::domain::name;
 use crate::domain::retention::{self, Pins, Plan};
+use crate::journal::Claim;
 use crate::journal::intent::Work;
 use crate::store;
 
 /// How long deleting one backup may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether another rotation has ended.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What would be deleted in `remote`, and why the rest stays. Only what has a manifest of this installation is spoken of.
 ///
@@ -50,16 +55,34 @@ pub(super) async fn finish(context: &Context, remote: &Remote, files: &[String])
     Ok(())
 }
 
+/// Waits for the turn to rotate in second places; whether it came, and what holds it. Where claims cannot be written down everybody has
+/// it.
+async fn turn(context: &Context) -> Result<(bool, Option<Claim>), Error> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match context.claim("rotation") {
+            Ok(claim) => return Ok((true, claim)),
+            Err(_) if Instant::now() < until => {
+                context.check_cancelled()?;
+                sleep(AGAIN).await;
+            }
+            Err(_) => return Ok((false, None)),
+        }
+    }
+}
+
 /// Deletes what the plan names, manifest first. Keys that may not delete (or a lock on the objects) leave that to others: said,
 /// not an error.
 ///
 /// # Errors
 /// [`Error`].
 pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
+    // One at a time: what another rotation removes at this moment would be removed, and told of, twice.
+    let (is_ours, _turn) = turn(context).await?;
     let plan = context.or_cancelled(plan(context, remote)).await?;
     let place = remote.store.place();
     let mut removed = 0;
-    let files: Vec<String> = plan.deletions().map(str::to_owned).collect();
+    let files: Vec<String> = plan.deletions().filter(|_| is_ours).map(str::to_owned).collect();
     let run = context.new_run();
     // It holds no lock: by this whoever mends knows that it lives.
     let _alive = context.claim(run.as_str()).ok().flatten();
@@ -75,8 +98,13 @@ pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
         }
         // Somebody fetches it, or sends it anew, at this moment: the next rotation decides.
         let Ok(_claim) = context.claim(file) else { continue };
-        match tokio::time::timeout(PATIENCE, delete_one(remote, file)).await.unwrap_or_else(|_| Err(silent())) {
-            Ok(()) => removed += 1,
+        // A place that hangs must not hold up whoever tells this to end.
+        let deleting = context.or_cancelled(delete_one(remote, file));
+        match tokio::time::timeout(PATIENCE, deleting).await.unwrap_or_else(|_| Err(silent())) {
+            Ok(()) => {
+                catalogue::note_deleted(context, file, Some(&place), plan.why(file));
+                removed += 1;
+            }
             Err(Error::Store(store::Error::Refused { .. })) => {
                 context.note(t!("sync.external", place = place));
                 break;

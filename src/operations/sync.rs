@@ -28,6 +28,8 @@ pub struct Synced {
     pub failed: Vec<(String, Copied)>,
     /// Uploads of dead runs that were removed.
     pub swept: usize,
+    /// Copies that another process sends at this moment.
+    pub leaving: usize,
 }
 
 /// Copies what is missing. Needs no lock: what another process sends is left to it, and a restore never waits for this.
@@ -60,7 +62,10 @@ pub async fn sync(context: &Context, patience: Duration) -> Result<Synced, Error
             let Some(manifest) = missing(entry, &there.catalogue) else { continue };
             context.check_cancelled()?;
             // Another process sends it at this moment.
-            let Ok(_claim) = context.claim(&entry.file) else { continue };
+            let Ok(_claim) = context.claim(&entry.file) else {
+                synced.leaving += 1;
+                continue;
+            };
             let pin = context.store.pin(&entry.file).await;
             if matches!(pin, Err(store::Error::Missing { .. })) {
                 // A rotation was faster.
@@ -140,6 +145,17 @@ pub(super) fn wanted(
     let plan = retention::plan(&remote.retention, &all, &Pins::default(), context.clock.now())?;
     let kept = plan.decisions.into_iter().filter(|decision| decision.action == Action::Keep);
     Ok(kept.map(|decision| decision.file).collect())
+}
+
+/// Backups that `remote` should have and has not, or not as they were; oldest first.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(super) async fn lacking(context: &Context, remote: &Remote, here: &Catalogue) -> Result<Vec<String>, Error> {
+    let there = look(context, remote).await?.catalogue;
+    let wanted = wanted(context, remote, here, &there)?;
+    let lacking = here.entries().iter().rev().filter(|e| wanted.contains(&e.file) && missing(e, &there).is_some());
+    Ok(lacking.map(|entry| entry.file.clone()).collect())
 }
 
 /// Whether it may be restored as it is.

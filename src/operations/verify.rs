@@ -8,7 +8,7 @@ use rust_i18n::t;
 use super::backup::Expected;
 use super::flow;
 use super::{Context, Error, catalogue};
-use crate::domain::catalogue::{Entry, State};
+use crate::domain::catalogue::{Catalogue, Entry, State};
 use crate::domain::manifest::Manifest;
 use crate::domain::name;
 use crate::domain::timings::Timings;
@@ -52,6 +52,20 @@ pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error>
         catalogue::note(context, manifest, result.as_ref().map(drop));
     }
     Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some(), timings })
+}
+
+/// Own backups that were not read for the longest time, that one first; those that were changed since count as never read.
+#[must_use]
+pub fn oldest_readings(catalogue: &Catalogue, most: usize) -> Vec<&Entry> {
+    let read = |entry: &Entry| match entry.state {
+        State::Verified { at } => Some(Some(at)),
+        State::Committed => Some(None),
+        State::Unproven | State::SetAside(_) => None,
+    };
+    let own = catalogue.entries().iter().filter(|entry| entry.own);
+    let mut found: Vec<_> = own.filter_map(|entry| Some((read(entry)?, entry))).collect();
+    found.sort_by_key(|(at, entry)| (*at, entry.date));
+    found.into_iter().take(most).map(|(_, entry)| entry).collect()
 }
 
 /// Whether an entry can be read at all.

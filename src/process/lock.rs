@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::libc;
 use rust_i18n::t;
@@ -17,6 +18,10 @@ use crate::error::{Exit, Explain};
 pub const LOCK_FILE: &str = ".amarre.lock";
 /// What a holder says of itself is shorter (bytes).
 const HOLDER_LIMIT: u64 = 4096;
+
+/// How often, and after which time, a lock is tried again before it counts as held.
+const LOOKS: u32 = 3;
+const INSTANT: Duration = Duration::from_millis(5);
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
@@ -119,10 +124,18 @@ impl RunLock {
         let path = directory.join(LOCK_FILE);
         let io = |cause| Error::Io { path: path.clone(), cause };
         let mut file = open(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Held(read_holder(&mut file))),
-            Err(TryLockError::Error(cause)) => return Err(io(cause)),
+        let mut looks = LOOKS;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Whoever only looks (`holder`) has it for an instant too: that refuses no run.
+                Err(TryLockError::WouldBlock) if looks > 0 => {
+                    looks -= 1;
+                    std::thread::sleep(INSTANT);
+                }
+                Err(TryLockError::WouldBlock) => return Err(Error::Held(read_holder(&mut file))),
+                Err(TryLockError::Error(cause)) => return Err(io(cause)),
+            }
         }
         share_with_owner(directory, &file).map_err(io)?;
         write_holder(&mut file, holder);

@@ -1,6 +1,7 @@
 //! This process: its clock, its memory, its signals, its rights, its lock, others of its kind.
 //! What a run does is not known here.
 
+mod asked;
 pub mod clock;
 pub mod lock;
 pub mod privileges;
@@ -8,5 +9,6 @@ pub mod siblings;
 pub mod signals;
 pub mod status;
 
-pub use clock::{SystemClock, random};
+pub use asked::asked;
+pub use clock::{SystemClock, random, since_boot};
 pub use status::peak_rss_bytes;

@@ -1,10 +1,11 @@
-//! SIGTERM, SIGINT and SIGHUP become a token; a second one ends the process at once.
+//! SIGTERM, SIGINT and SIGHUP (of a supervisor: SIGTERM and SIGINT) become a token; a second one ends the process at once.
 //! What is to be done at the end is for whoever holds the token.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::status::Status;
@@ -23,10 +24,23 @@ impl Shutdown {
     /// # Errors
     /// When the system refuses a handler.
     pub fn listen() -> std::io::Result<Self> {
+        let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Self::listen_with(hangup)
+    }
+
+    /// As [`Shutdown::listen`], for a supervisor: SIGHUP and SIGUSR1 are wishes, not its end.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn listen_with_wishes() -> std::io::Result<(Self, Arc<Wishes>)> {
+        let wishes = Wishes::listen()?;
+        Ok((Self::listen_with(None)?, wishes))
+    }
+
+    fn listen_with(mut hangup: Option<Signal>) -> std::io::Result<Self> {
         let shutdown = Self::manual();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         let heard = shutdown.clone();
         tokio::spawn(async move {
             loop {
@@ -54,6 +68,64 @@ impl Shutdown {
             end_now(number);
         }
         self.token.cancel();
+    }
+}
+
+/// What signals ask a supervisor for.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    backup: AtomicBool,
+    reload: AtomicBool,
+    any: Notify,
+}
+
+impl Wishes {
+    /// Listens from now on: SIGUSR1 asks for a backup, SIGHUP for the settings to be read again.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn listen() -> std::io::Result<Arc<Self>> {
+        let wishes = Arc::new(Self::default());
+        let (mut backup, mut reload) = (signal(SignalKind::user_defined1())?, signal(SignalKind::hangup())?);
+        let heard = Arc::clone(&wishes);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = backup.recv() => heard.want_backup(),
+                    _ = reload.recv() => heard.want_reload(),
+                }
+            }
+        });
+        Ok(wishes)
+    }
+
+    /// Asks for a backup.
+    pub fn want_backup(&self) {
+        self.backup.store(true, Ordering::SeqCst);
+        self.any.notify_one();
+    }
+
+    /// Asks for the settings to be read again.
+    pub fn want_reload(&self) {
+        self.reload.store(true, Ordering::SeqCst);
+        self.any.notify_one();
+    }
+
+    /// Whether a backup was asked for since the last time.
+    #[must_use]
+    pub fn take_backup(&self) -> bool {
+        self.backup.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether the settings are to be read again.
+    #[must_use]
+    pub fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::SeqCst)
+    }
+
+    /// Waits for a wish.
+    pub async fn any(&self) {
+        self.any.notified().await;
     }
 }
 

@@ -25,6 +25,7 @@ use rust_i18n::t;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument as _;
 
 use super::pipe::{self, Stop};
 use super::{Driver, Error, Feed, Input, Item, Program, Runner, Running};
@@ -65,7 +66,7 @@ impl Runner for LocalRunner {
             .spawn()
             .map_err(|error| not_started(&name, &error))?;
         let (running, driver) = super::channel(QUEUE, "local");
-        tokio::spawn(drive(child, name, program.bulk, driver, input));
+        tokio::spawn(drive(child, name, program.bulk, driver, input).in_current_span());
         Ok(running)
     }
 }

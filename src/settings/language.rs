@@ -32,6 +32,12 @@ impl Language {
         }
     }
 
+    /// The one that texts of this process appear in.
+    #[must_use]
+    pub fn current() -> Self {
+        parse(&rust_i18n::locale()).unwrap_or_default()
+    }
+
     /// Makes every text of this process appear in it.
     pub fn use_everywhere(self) {
         rust_i18n::set_locale(self.code());

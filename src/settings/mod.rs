@@ -13,9 +13,12 @@ use chrono_tz::Tz;
 pub mod database;
 pub mod env_file;
 pub mod environment;
+pub mod hooks;
 pub mod keys;
 pub mod language;
 pub mod log;
+pub mod mask;
+pub mod notify;
 pub mod origin;
 pub mod problem;
 pub mod reader;
@@ -26,8 +29,10 @@ pub mod zone;
 
 pub use database::{Database, Engine, Runner};
 pub use environment::Environment;
+pub use hooks::Hooks;
 pub use language::Language;
 pub use log::{Log, LogFormat};
+pub use notify::Notify;
 pub use origin::{Entry, Origin};
 pub use problem::{Problem, Problems};
 pub use retention::Retention;
@@ -95,10 +100,20 @@ pub struct Settings {
     pub prompt_timeout: Duration,
     /// Where the log goes.
     pub log: Log,
+    /// `BACKUP_PRICES`: the prices of `amarre cost`; not set: those that came with the program.
+    pub prices: Option<PathBuf>,
     /// The language of the operator.
     pub language: Language,
+    /// Commands before and after a backup.
+    pub hooks: Hooks,
+    /// `BACKUP_DISK_FLOOR`: the least share of the disk that shall be free, percent.
+    pub disk_floor: u32,
+    /// `BACKUP_VERIFY_SAMPLE`: how many backups are read again each night.
+    pub verify_sample: u32,
     /// The stores elsewhere, in the order they are served.
     pub s3: Vec<S3>,
+    /// Who is told.
+    pub notify: Notify,
     /// Whether this is the sidecar.
     pub in_container: bool,
     /// Each variable, what holds and where it comes from: for `amarre config`.
@@ -111,9 +126,18 @@ impl Settings {
     /// # Errors
     /// All that is wrong, together.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        match Self::look(sources) {
+            (Some(settings), problems) if problems.0.is_empty() => Ok(settings),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// As [`Settings::load`], for whoever goes on all the same and says what is wrong: defaults stand for what is.
+    #[must_use]
+    pub fn look(sources: &Sources) -> (Option<Self>, Problems) {
         let mut reader = Reader::new(sources);
         let r = &mut reader;
-        let Some(schedule) = zone::read_schedule(r) else { return Err(Problems(reader.finish().1)) };
+        let Some(schedule) = zone::read_schedule(r) else { return (None, Problems(reader.finish().1)) };
         let mut settings = Self {
             database: database::read_database(r),
             engine: database::read_engine(r, sources.in_container),
@@ -127,17 +151,25 @@ impl Settings {
             compression: read_compression(r),
             prompt_timeout: Duration::from_secs(60 * u64::from(r.number("BACKUP_PROMPT_MINUTES", 10, 1, 1440))),
             log: log::read(r),
+            prices: r.text("BACKUP_PRICES").map(|path| r.absolute(&path)),
             language: language::read(r),
+            hooks: hooks::read(r),
+            disk_floor: r.number("BACKUP_DISK_FLOOR", 10, 0, 90),
+            verify_sample: r.number("BACKUP_VERIFY_SAMPLE", 1, 0, 1000),
             s3: s3::read(r),
+            notify: notify::read(r),
             in_container: sources.in_container,
             entries: Vec::new(),
         };
         let (entries, problems) = reader.finish();
-        if !problems.is_empty() {
-            return Err(Problems(problems));
-        }
         settings.entries = entries;
-        Ok(settings)
+        (Some(settings), Problems(problems))
+    }
+
+    /// Where the value of `name` comes from, and the value (stars for a secret); `None`: it was not read.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// All secrets, for filters that hide them.
@@ -151,7 +183,17 @@ impl Settings {
             let keys = [Some(&s3.access_key_id), Some(&s3.secret_access_key), s3.session_token.as_ref(), customer];
             keys.into_iter().flatten()
         });
-        self.database.password.iter().chain(stores).cloned().collect()
+        self.database.password.iter().chain(stores).cloned().chain(self.notify.secrets()).collect()
+    }
+
+    /// What everybody may know: a secret that is a part of one of these is no secret.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let d = &self.database;
+        let of_database = [Some(d.name.as_str()), d.user.as_deref(), d.container.as_deref(), Some(d.service.as_str())];
+        let stores = self.s3.iter().flat_map(|s3| [s3.bucket.as_str(), s3.prefix.as_str(), s3.region.as_str()]);
+        let rest = [self.installation.as_deref(), d.host.as_deref(), self.backup_dir.to_str()];
+        of_database.into_iter().chain(rest).flatten().chain(stores).collect()
     }
 }
 

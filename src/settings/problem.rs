@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use rust_i18n::t;
 
+use crate::domain::notice::template::{WORDS, Wrong};
 use crate::domain::schedule;
 use crate::domain::text::escape;
 use crate::error::{Exit, Explain};
 use crate::settings::env_file::Syntax;
+use crate::settings::notify;
 use crate::settings::origin::Origin;
 
 /// One thing that is wrong.
@@ -128,6 +130,14 @@ pub enum Problem {
         /// What is wrong in it.
         part: String,
     },
+    /// Not a command.
+    #[error("{}", t!("settings.hook", name = name, value = escape(value)))]
+    Hook {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// `BACKUP_SCHEDULE` or `TZ`.
     #[error(transparent)]
     Time(#[from] schedule::Error),
@@ -201,12 +211,55 @@ pub enum Problem {
         /// The variable.
         name: &'static str,
     },
+    /// A channel of notifications. Its value may hold a token, so it is not shown.
+    #[error("{}", channel_message(name, *place, fault))]
+    Channel {
+        /// The variable.
+        name: &'static str,
+        /// Which address of a list, from 1.
+        place: Option<usize>,
+        /// What is wrong with it.
+        fault: notify::Fault,
+    },
     /// A command needs it and it is not set.
     #[error("{}", t!("settings.missing", name = name))]
     Missing {
         /// The variable.
         name: &'static str,
     },
+}
+
+impl Problem {
+    /// The variable whose value cannot be used; `None`: all others can.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { .. } | Self::EnvFile { .. } | Self::EnvFileSyntax { .. } => None,
+            Self::NotText { name } => Some(name),
+            Self::Both { name, .. }
+            | Self::Disagree { name, .. }
+            | Self::SecretFile { name, .. }
+            | Self::Control { name, .. }
+            | Self::Number { name, .. }
+            | Self::Choice { name, .. }
+            | Self::Compression { name, .. }
+            | Self::Keep { name, .. }
+            | Self::Directory { name, .. }
+            | Self::TooLong { name, .. }
+            | Self::Endpoint { name }
+            | Self::Bucket { name, .. }
+            | Self::Prefix { name, .. }
+            | Self::Bandwidth { name, .. }
+            | Self::Tags { name, .. }
+            | Self::CustomerKey { name }
+            | Self::Hook { name, .. }
+            | Self::Channel { name, .. }
+            | Self::Missing { name } => Some(name),
+            Self::Time(schedule::Error::Zone { .. }) => Some("TZ"),
+            Self::Time(_) => Some("BACKUP_SCHEDULE"),
+            Self::Engine { .. } => Some("DOCKER_HOST"),
+        }
+    }
 }
 
 impl Explain for Problem {
@@ -226,6 +279,7 @@ impl Explain for Problem {
             Self::Number { name, .. } => t!("settings.number_hint", name = name),
             Self::Choice { name, .. } | Self::Compression { name, .. } => t!("settings.choice_hint", name = name),
             Self::Keep { .. } => t!("settings.keep_hint"),
+            Self::Hook { .. } => t!("settings.hook_hint"),
             Self::Time(error) => return error.hint(),
             Self::Directory { name, .. } => t!("settings.directory_hint", name = name),
             Self::TooLong { name, .. } => t!("settings.too_long_hint", name = name),
@@ -236,6 +290,7 @@ impl Explain for Problem {
             Self::Bandwidth { .. } => t!("settings.bandwidth_hint"),
             Self::Tags { .. } => t!("settings.tags_hint"),
             Self::CustomerKey { .. } => t!("settings.customer_key_hint"),
+            Self::Channel { fault, .. } => return Some(channel_hint(fault)),
             Self::Missing { name } => t!("settings.missing_hint", name = name),
         };
         Some(hint.into_owned())
@@ -314,6 +369,37 @@ fn syntax_hint(kind: &Syntax) -> String {
         Syntax::OpenQuote | Syntax::AfterQuote => t!("settings.syntax_quote_hint"),
         Syntax::Dollar => t!("settings.syntax_dollar_hint"),
         Syntax::Required(name) => t!("settings.syntax_required_hint", name = escape(name)),
+    }
+    .into_owned()
+}
+
+fn channel_message(name: &str, place: Option<usize>, fault: &notify::Fault) -> String {
+    let what = match fault {
+        notify::Fault::Scheme(Some(word)) => t!("settings.notify.scheme", scheme = escape(word)),
+        notify::Fault::Scheme(None) => t!("settings.notify.no_scheme"),
+        notify::Fault::Address(kind) => t!("settings.notify.address", kind = kind),
+        notify::Fault::Level(kind) => t!("settings.notify.level", kind = kind),
+        notify::Fault::Tls => t!("settings.notify.tls"),
+        notify::Fault::Lacks(kind, what) => t!("settings.notify.lacks", kind = kind, what = what),
+        notify::Fault::Mailbox => t!("settings.notify.mailbox"),
+        notify::Fault::Template(Wrong::Open) => t!("settings.notify.template_open"),
+        notify::Fault::Template(Wrong::Word(word)) => t!("settings.notify.template_word", word = escape(word)),
+        notify::Fault::Template(Wrong::NotJson) => t!("settings.notify.template_json"),
+    };
+    match place {
+        Some(place) => t!("settings.notify.of_list", name = name, place = place, what = what).into_owned(),
+        None => t!("settings.notify.of_variable", name = name, what = what).into_owned(),
+    }
+}
+
+fn channel_hint(fault: &notify::Fault) -> String {
+    match fault {
+        notify::Fault::Scheme(_) => t!("settings.notify.scheme_hint"),
+        notify::Fault::Address(kind) | notify::Fault::Lacks(kind, _) => t!(format!("settings.notify.form.{kind}")),
+        notify::Fault::Level(_) => t!("settings.notify.level_hint"),
+        notify::Fault::Tls => t!("settings.notify.tls_hint"),
+        notify::Fault::Mailbox => t!("settings.notify.form.mail"),
+        notify::Fault::Template(_) => t!("settings.notify.template_hint", words = WORDS.join(", ")),
     }
     .into_owned()
 }

@@ -79,7 +79,7 @@ pub struct Lock {
 /// How a bucket is named in requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathStyle {
-    /// In the path with an endpoint of one's own, in the host's name at AWS.
+    /// In the host's name at AWS; with an endpoint of one's own in the path, or in the host's name where that does not work.
     Auto,
     /// In the path.
     Yes,

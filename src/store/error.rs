@@ -185,6 +185,14 @@ pub enum Error {
         /// Where.
         place: String,
     },
+    /// It knows nothing of a header that objects are made with: tags, a class, an encryption, a lock.
+    #[error("{}", t!("store.unsupported", place = place, said = said))]
+    Unsupported {
+        /// Where.
+        place: String,
+        /// What the store says of it.
+        said: String,
+    },
     /// It asks for patience, and went on asking.
     #[error("{}", t!("store.busy", place = place))]
     Busy {
@@ -337,6 +345,7 @@ impl Explain for Error {
             Self::Region { right: Some(right), .. } => t!("store.region_hint", right = right),
             Self::Region { right: None, .. } => t!("store.region_unknown_hint"),
             Self::Skew { .. } => t!("store.skew_hint"),
+            Self::Unsupported { .. } => t!("store.unsupported_hint"),
             Self::Busy { .. } | Self::Silent { .. } => t!("store.busy_hint"),
             Self::Dns { .. } => t!("store.dns_hint"),
             Self::Unreached { .. } => t!("store.unreached_hint"),

@@ -39,6 +39,8 @@ pub struct Grown {
     pub bytes: u64,
     /// There are no more to come.
     pub ended: bool,
+    /// With the end: xxh3-128 of all of it, where whoever made it knows that.
+    pub digest: Option<u128>,
 }
 
 /// A source that grows. Whoever makes it grow holds the other end: if that goes before the end was said, there is no end.
@@ -54,7 +56,7 @@ impl Growing {
     /// What is whole already.
     #[must_use]
     pub fn whole(bytes: Arc<dyn ReadAt>, length: u64) -> Self {
-        let (_, grown) = watch::channel(Grown { bytes: length, ended: true });
+        let (_, grown) = watch::channel(Grown { bytes: length, ended: true, digest: None });
         Self { bytes, grown }
     }
 
@@ -77,7 +79,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_whole_is_there_and_what_was_given_up_never_ends() {
         let mut whole = Growing::whole(Arc::new(b"hello".to_vec()), 5);
-        assert_eq!(whole.at_least(100).await, Some(Grown { bytes: 5, ended: true }));
+        assert_eq!(whole.at_least(100).await, Some(Grown { bytes: 5, ended: true, digest: None }));
         let mut buffer = [0; 3];
         whole.bytes.read_at(&mut buffer, 2).unwrap();
         assert_eq!(&buffer, b"llo");
@@ -85,10 +87,10 @@ mod tests {
 
         let (sender, grown) = watch::channel(Grown::default());
         let mut growing = Growing { bytes: Arc::new(Vec::new()), grown };
-        sender.send_replace(Grown { bytes: 10, ended: false });
-        assert_eq!(growing.at_least(7).await, Some(Grown { bytes: 10, ended: false }));
+        sender.send_replace(Grown { bytes: 10, ended: false, digest: None });
+        assert_eq!(growing.at_least(7).await, Some(Grown { bytes: 10, ended: false, digest: None }));
         drop(sender);
-        assert_eq!(growing.at_least(10).await, Some(Grown { bytes: 10, ended: false }));
+        assert_eq!(growing.at_least(10).await, Some(Grown { bytes: 10, ended: false, digest: None }));
         assert_eq!(growing.at_least(11).await, None);
     }
 }

@@ -172,7 +172,12 @@ pub trait Elsewhere: Store {
     /// As [`Store::head`]; [`Error::Io`] also when `source` cannot be read.
     async fn holds(&self, name: &str, source: Arc<dyn ReadAt>, stored: &Measure) -> Result<bool, Error>;
 
-    /// Finds out what the place can do, by trying it on objects of its own that carry `token`, and are gone afterwards.
+    /// Puts a small object, reads it back and removes it: whether backups will get there at all. Where it may not be removed the same one is
+    /// put each time.
+    async fn try_out(&self) -> Vec<Finding>;
+
+    /// Finds out what the place can do, and what of the settings it keeps, by trying it on objects of its own that carry `token`, and are
+    /// gone afterwards.
     async fn probe(&self, token: u64) -> Vec<Finding>;
 }
 

@@ -5,16 +5,14 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::state::State;
+use crate::domain::alert::GRACE;
 use crate::domain::schedule::Schedule;
-
-/// How long after its slot a backup may still be on its way (interface: the period plus 2 h).
-pub const GRACE: TimeDelta = TimeDelta::hours(2);
 
 /// A loop that has not come round for this long is stuck, unless a run is at work: a restore of a large database takes hours.
 pub const STUCK: TimeDelta = TimeDelta::minutes(5);
 
 /// What is known.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Seen {
     /// Whether a supervisor holds its lock.
     pub alive: bool,
@@ -45,7 +43,7 @@ pub enum Health {
 /// Judges.
 #[must_use]
 pub fn judge(schedule: &Schedule, zone: Tz, seen: &Seen) -> Health {
-    let Some(state) = seen.state.filter(|_| seen.alive) else { return Health::NotRunning };
+    let Some(state) = seen.state.as_ref().filter(|_| seen.alive) else { return Health::NotRunning };
     if !seen.at_work && seen.now - state.beat_at > STUCK {
         return Health::Stuck;
     }

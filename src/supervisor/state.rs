@@ -2,6 +2,7 @@
 //! `BACKUP_DIR/.amarre/supervisor.state` (whatever ends in `.json` there is an intent of a run), locked while a supervisor lives: a second one on the same directory is
 //! refused (fault 65), and `health` can tell a dead one.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -10,10 +11,63 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Outcome;
+use crate::domain::alert::Jump;
+
 const STATE: &str = "supervisor.state";
 
+/// A job of the supervisor's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// The backup and what belongs to it.
+    Backup,
+    /// Sending what no second place has.
+    Sync,
+    /// Rotation, here and elsewhere.
+    Prune,
+    /// Reading old backups again.
+    Verify,
+    /// Looking whether somebody is needed.
+    Watch,
+    /// Mending what dead runs left.
+    Mend,
+    /// Dropping replaced databases.
+    Expire,
+    /// Sending messages.
+    Deliver,
+}
+
+impl Job {
+    /// As it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Sync => "sync",
+            Self::Prune => "prune",
+            Self::Verify => "verify",
+            Self::Watch => "watch",
+            Self::Mend => "mend",
+            Self::Expire => "expire",
+            Self::Deliver => "deliver",
+        }
+    }
+}
+
+/// What a job does, and how it last ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobState {
+    /// Since when it is at work; not set: it is idle.
+    pub running_since: Option<DateTime<Utc>>,
+    /// When it last ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// How.
+    pub outcome: Option<Outcome>,
+}
+
 /// What is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Version of this format.
     pub format: u32,
@@ -23,6 +77,12 @@ pub struct State {
     pub last_slot_run: Option<DateTime<Utc>>,
     /// When the loop last came round.
     pub beat_at: DateTime<Utc>,
+    /// The last jump of the clock.
+    #[serde(default)]
+    pub jump: Option<Jump>,
+    /// What each job does.
+    #[serde(default)]
+    pub jobs: BTreeMap<Job, JobState>,
 }
 
 /// The state of this directory's supervisor, held by one at a time.
@@ -61,14 +121,21 @@ impl StateFile {
         }
         let path = dir.join(STATE);
         // A state that cannot be read is begun anew: the worst that follows is one catch-up too few.
-        let state = read(&path).unwrap_or(State { format: 1, installed_at: now, last_slot_run: None, beat_at: now });
+        let state = read(&path).unwrap_or(State {
+            format: 1,
+            installed_at: now,
+            last_slot_run: None,
+            beat_at: now,
+            jump: None,
+            jobs: BTreeMap::new(),
+        });
         Ok(Self { path, state, _lock: lock })
     }
 
     /// What is kept.
     #[must_use]
-    pub fn get(&self) -> State {
-        self.state
+    pub fn get(&self) -> &State {
+        &self.state
     }
 
     /// A supervisor begins.
@@ -76,7 +143,46 @@ impl StateFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn begin(&mut self, now: DateTime<Utc>) -> io::Result<()> {
-        self.beat(now)
+        // Whoever was at work is not any more.
+        for job in self.state.jobs.values_mut() {
+            job.running_since = None;
+        }
+        self.believe(now);
+        self.state.beat_at = now;
+        self.write_for_good()
+    }
+
+    /// What a clock that was ahead has left is brought back: else nothing would be due, or missed, until that time has come (fault 43).
+    pub fn believe(&mut self, now: DateTime<Utc>) {
+        self.state.installed_at = self.state.installed_at.min(now);
+    }
+
+    /// `job` begins.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it holds in memory all the same.
+    pub fn job_begins(&mut self, job: Job, now: DateTime<Utc>) -> io::Result<()> {
+        self.state.jobs.entry(job).or_default().running_since = Some(now);
+        self.write()
+    }
+
+    /// `job` has ended.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it holds in memory all the same.
+    pub fn job_ended(&mut self, job: Job, now: DateTime<Utc>, outcome: Outcome) -> io::Result<()> {
+        let (ended_at, outcome) = (Some(now), Some(outcome));
+        self.state.jobs.insert(job, JobState { running_since: None, ended_at, outcome });
+        self.write()
+    }
+
+    /// The clock jumped.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it holds in memory all the same.
+    pub fn jumped(&mut self, jump: Jump) -> io::Result<()> {
+        self.state.jump = Some(jump);
+        self.write()
     }
 
     /// Slots up to `until` are done with.
@@ -85,7 +191,7 @@ impl StateFile {
     /// When the file cannot be written; it holds in memory all the same.
     pub fn ran(&mut self, until: DateTime<Utc>) -> io::Result<()> {
         self.state.last_slot_run = Some(until);
-        self.write()
+        self.write_for_good()
     }
 
     /// The loop came round.
@@ -95,6 +201,13 @@ impl StateFile {
     pub fn beat(&mut self, now: DateTime<Utc>) -> io::Result<()> {
         self.state.beat_at = now;
         self.write()
+    }
+
+    /// What a power cut must not take back: else a slot would run twice, or one that was missed be forgotten.
+    fn write_for_good(&self) -> io::Result<()> {
+        self.write()?;
+        File::open(&self.path)?.sync_all()?;
+        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     }
 
     fn write(&self) -> io::Result<()> {

@@ -12,6 +12,8 @@ use super::*;
 struct TestClock {
     origin: tokio::time::Instant,
     start: Mutex<DateTime<Utc>>,
+    /// What nobody sees of tokio's time: the machine slept.
+    slept: Mutex<Duration>,
 }
 
 impl Clock for TestClock {
@@ -21,10 +23,31 @@ impl Clock for TestClock {
 }
 
 impl TestClock {
+    /// Somebody sets it.
     fn leap(&self, by: TimeDelta) {
         *self.start.lock().unwrap() += by;
     }
+
+    /// The machine sleeps.
+    fn sleep(&self, by: Duration) {
+        self.leap(TimeDelta::from_std(by).unwrap());
+        *self.slept.lock().unwrap() += by;
+    }
 }
+
+#[async_trait]
+impl Pace for TestClock {
+    fn steady(&self) -> Duration {
+        self.origin.elapsed() + *self.slept.lock().unwrap()
+    }
+
+    async fn pause(&self, time: Duration, _: bool) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Begin and end of a reading, and whether it was told to end.
+type Reading = (DateTime<Utc>, DateTime<Utc>, bool);
 
 struct TestJobs {
     clock: Arc<TestClock>,
@@ -37,11 +60,40 @@ struct TestJobs {
     copied: Arc<Mutex<Vec<DateTime<Utc>>>>,
     synced: Mutex<Vec<DateTime<Utc>>>,
     syncing: Mutex<Duration>,
+    schedule: Mutex<String>,
+    asked: Mutex<Vec<Asked>>,
+    watched: Mutex<Vec<DateTime<Utc>>>,
+    verified: Mutex<Vec<Reading>>,
+    verifying: Mutex<Duration>,
+    pruned: Mutex<u32>,
 }
 
 #[async_trait]
 impl Jobs for TestJobs {
-    async fn backup(&self, _: &CancellationToken) -> BackedUp {
+    fn schedule(&self) -> (Schedule, Tz) {
+        (Schedule::parse(&self.schedule.lock().unwrap()).unwrap(), Paris)
+    }
+    async fn reload(&self) {
+        *self.schedule.lock().unwrap() = "30 12 * * *".to_owned();
+    }
+    async fn prune(&self, _: &CancellationToken) -> Outcome {
+        *self.pruned.lock().unwrap() += 1;
+        Outcome::Ended
+    }
+    async fn watch(&self, _: &CancellationToken) -> Outcome {
+        self.watched.lock().unwrap().push(self.clock.now());
+        Outcome::Ended
+    }
+    async fn deliver(&self, _: &CancellationToken) -> Outcome {
+        Outcome::Ended
+    }
+    async fn verify(&self, cancel: &CancellationToken) -> Outcome {
+        let (begun, takes) = (self.clock.now(), *self.verifying.lock().unwrap());
+        let told = tokio::time::timeout(takes, cancel.cancelled()).await.is_ok();
+        self.verified.lock().unwrap().push((begun, self.clock.now(), told));
+        if told { Outcome::Busy } else { Outcome::Ended }
+    }
+    async fn backup(&self, asked: Asked, _: &CancellationToken) -> BackedUp {
         {
             let mut busy = self.busy.lock().unwrap();
             if *busy > 0 {
@@ -50,6 +102,7 @@ impl Jobs for TestJobs {
             }
         }
         self.started.lock().unwrap().push(self.clock.now());
+        self.asked.lock().unwrap().push(asked);
         tokio::time::sleep(self.takes).await;
         let (clock, copied) = (Arc::clone(&self.clock), Arc::clone(&self.copied));
         let takes = self.copying;
@@ -87,6 +140,7 @@ struct Bench {
     clock: Arc<TestClock>,
     jobs: Arc<TestJobs>,
     heard: Arc<Heard>,
+    wishes: Arc<Wishes>,
     cancel: CancellationToken,
 }
 
@@ -96,7 +150,11 @@ fn at(text: &str) -> DateTime<Utc> {
 
 impl Bench {
     fn new(start: &str, takes: Duration) -> Self {
-        let clock = Arc::new(TestClock { origin: tokio::time::Instant::now(), start: Mutex::new(at(start)) });
+        let clock = Arc::new(TestClock {
+            origin: tokio::time::Instant::now(),
+            start: Mutex::new(at(start)),
+            slept: Mutex::default(),
+        });
         let jobs = TestJobs {
             clock: Arc::clone(&clock),
             started: Mutex::default(),
@@ -108,26 +166,32 @@ impl Bench {
             synced: Mutex::default(),
             // Longer than the hour between two.
             syncing: Mutex::new(Duration::from_secs(5000)),
+            schedule: Mutex::default(),
+            asked: Mutex::default(),
+            watched: Mutex::default(),
+            verified: Mutex::default(),
+            verifying: Mutex::new(Duration::from_secs(60)),
+            pruned: Mutex::default(),
         };
         Self {
             dir: tempfile::tempdir().unwrap(),
             clock,
             jobs: Arc::new(jobs),
             heard: Arc::new(Heard(Mutex::default())),
+            wishes: Arc::default(),
             cancel: CancellationToken::new(),
         }
     }
 
     fn spawn(&self, expression: &str) -> tokio::task::JoinHandle<std::io::Result<()>> {
+        *self.jobs.schedule.lock().unwrap() = expression.to_owned();
         let supervisor = Supervisor {
-            schedule: Schedule::parse(expression).unwrap(),
-            zone: Paris,
+            pace: Arc::clone(&self.clock) as Arc<dyn Pace>,
+            wishes: Arc::clone(&self.wishes),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             jobs: Arc::clone(&self.jobs) as Arc<dyn Jobs>,
             observer: Arc::clone(&self.heard) as Arc<dyn Observer>,
             state: StateFile::take(self.dir.path(), self.clock.now()).unwrap(),
-            waiting: None,
-            leaving: tokio::task::JoinSet::new(),
         };
         let cancel = self.cancel.clone();
         tokio::spawn(async move { supervisor.run(&cancel).await })
@@ -162,11 +226,12 @@ async fn fault_46_a_machine_that_slept_catches_up_once() {
     let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
     let running = bench.spawn("0 3 * * *");
     pass(1).await;
-    bench.clock.leap(TimeDelta::hours(80));
+    bench.clock.sleep(Duration::from_secs(80 * 3600));
     pass(2).await;
     bench.cancel.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(bench.started().len(), 1);
+    assert_eq!(bench.warnings(), 0, "a machine that slept is no clock that jumped");
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,10 +257,15 @@ async fn fault_43_a_clock_that_goes_back_does_not_fire_a_slot_again() {
     let running = bench.spawn("0 3 * * *");
     pass(15).await;
     bench.clock.leap(TimeDelta::hours(-3));
+    let before = bench.clock.now();
     pass(4).await;
     bench.cancel.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(bench.started(), ["11-21 03:00"]);
+    let jump = look(bench.dir.path()).unwrap().1.unwrap().jump.expect("it is remembered");
+    assert_eq!((jump.seconds, bench.warnings()), (-3 * 3600, 1));
+    let watched = bench.jobs.watched.lock().unwrap();
+    assert!(watched.iter().any(|at| *at >= before && *at - before < TimeDelta::seconds(10)), "{watched:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,23 +355,113 @@ async fn fault_65_a_second_supervisor_on_a_directory_is_refused() {
 fn health_is_good_only_while_the_supervisor_lives_and_its_backups_come() {
     let schedule = Schedule::parse("0 3 * * *").unwrap();
     let installed_at = at("2026-11-20T12:00:00Z");
-    let state = state::State { format: 1, installed_at, last_slot_run: None, beat_at: at("2026-11-21T10:00:00Z") };
+    let state = state::State {
+        format: 1,
+        installed_at,
+        last_slot_run: None,
+        beat_at: at("2026-11-21T10:00:00Z"),
+        jump: None,
+        jobs: std::collections::BTreeMap::new(),
+    };
     let good = Seen {
         alive: true,
-        state: Some(state),
+        state: Some(state.clone()),
         at_work: false,
         newest: Some(at("2026-11-21T02:00:01Z")),
         now: at("2026-11-21T10:00:04Z"),
     };
     let judged = |seen: Seen| judge(&schedule, Paris, &seen);
-    assert_eq!(judged(good), Health::Good);
-    assert_eq!(judged(Seen { alive: false, ..good }), Health::NotRunning);
-    assert_eq!(judged(Seen { state: None, ..good }), Health::NotRunning);
-    assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), ..good }), Health::Stuck);
-    assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), at_work: true, ..good }), Health::Good);
-    assert_eq!(judged(Seen { newest: None, ..good }), Health::Overdue);
-    assert_eq!(judged(Seen { newest: Some(at("2026-11-20T02:00:00Z")), ..good }), Health::Overdue);
+    assert_eq!(judged(good.clone()), Health::Good);
+    assert_eq!(judged(Seen { alive: false, ..good.clone() }), Health::NotRunning);
+    assert_eq!(judged(Seen { state: None, ..good.clone() }), Health::NotRunning);
+    assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), ..good.clone() }), Health::Stuck);
+    assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), at_work: true, ..good.clone() }), Health::Good);
+    assert_eq!(judged(Seen { newest: None, ..good.clone() }), Health::Overdue);
+    assert_eq!(judged(Seen { newest: Some(at("2026-11-20T02:00:00Z")), ..good.clone() }), Health::Overdue);
     // Installed after the last slot: nothing was due yet.
     let young = state::State { installed_at: at("2026-11-21T02:30:00Z"), ..state };
-    assert_eq!(judged(Seen { newest: None, state: Some(young), ..good }), Health::Good);
+    assert_eq!(judged(Seen { newest: None, state: Some(young), ..good.clone() }), Health::Good);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_asks_for_a_backup_now_and_takes_no_slot_away() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(1).await;
+    bench.wishes.want_backup();
+    pass(16).await;
+    // Another run is at work: the wish waits for its end.
+    *bench.jobs.busy.lock().unwrap() = 3;
+    bench.wishes.want_backup();
+    pass(1).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-20 14:00", "11-21 03:00", "11-21 06:00"]);
+    assert_eq!(*bench.jobs.asked.lock().unwrap(), [Asked::Signal, Asked::Schedule, Asked::Signal]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_were_read_again_hold_from_then_on() {
+    let bench = Bench::new("2026-11-20T10:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    bench.wishes.want_reload();
+    pass(3).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-20 12:30"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reading_gives_way_to_a_backup_and_goes_on_after_it() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(60));
+    *bench.jobs.verifying.lock().unwrap() = Duration::from_secs(2 * 3600);
+    let running = bench.spawn("0 * * * *");
+    pass(4).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    let (verified, started) = (bench.jobs.verified.lock().unwrap(), bench.jobs.started.lock().unwrap());
+    assert!(verified.len() >= 2 && verified.iter().all(|(_, _, told)| *told), "{verified:?}");
+    for (begun, ended, _) in verified.iter() {
+        for backup in started.iter() {
+            let over = *backup + TimeDelta::seconds(60);
+            assert!(*ended <= *backup || *begun >= over, "{begun} to {ended} beside the backup of {backup}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_each_job_does_can_be_seen() {
+    let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(600));
+    let running = bench.spawn("30 13 * * *");
+    let jobs = |bench: &Bench| look(bench.dir.path()).unwrap().1.unwrap().jobs;
+    tokio::time::sleep(Duration::from_secs(35 * 60)).await;
+    let backup = jobs(&bench)[&Job::Backup].clone();
+    assert_eq!(backup.running_since.map(|at| at.to_rfc3339()), Some("2026-11-20T12:30:00+00:00".to_owned()));
+    pass(1).await;
+    let now = jobs(&bench);
+    assert_eq!(now[&Job::Backup].outcome, Some(Outcome::Ended));
+    assert_eq!(now[&Job::Backup].running_since, None);
+    for job in [Job::Watch, Job::Verify, Job::Prune, Job::Expire, Job::Deliver] {
+        assert!(now.get(&job).is_some_and(|state| state.ended_at.is_some()), "{job:?}: {now:?}");
+    }
+    assert!(now[&Job::Sync].running_since.is_some(), "it takes longer than that");
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    let watched = bench.jobs.watched.lock().unwrap();
+    assert!(watched.windows(2).all(|w| w[1] - w[0] <= TimeDelta::minutes(16)), "{watched:?}");
+    assert_eq!(*bench.jobs.pruned.lock().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_43_a_first_start_by_a_clock_that_was_ahead_costs_no_night() {
+    let bench = Bench::new("2027-11-20T12:00:00Z", Duration::from_secs(60));
+    let running = bench.spawn("0 3 * * *");
+    pass(1).await;
+    bench.clock.leap(TimeDelta::days(-365));
+    pass(24).await;
+    bench.cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.started(), ["11-21 03:00"]);
+    let state = look(bench.dir.path()).unwrap().1.unwrap();
+    assert!(state.installed_at < bench.clock.now(), "{state:?}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use amarre::domain::bandwidth::Bandwidth;
 use amarre::domain::clock::Clock;
-use amarre::store::s3::{Config, Making, S3Store};
+use amarre::store::s3::{Config, Making, PathStyle, S3Store};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
 
@@ -114,7 +114,7 @@ impl Bucket {
             secret_access_key: place.secret,
             session_token: None,
             prefix: self.prefix.clone(),
-            path_style: true,
+            path_style: PathStyle::Path,
             ca_file: None,
             parallel: 4,
             deadline: Duration::from_secs(60),

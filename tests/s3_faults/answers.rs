@@ -187,7 +187,8 @@ async fn fault_57_a_listing_of_more_than_a_thousand_keys_is_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_62_keys_that_may_not_delete_can_do_all_the_rest() {
     let Some(bed) = Bed::new("fault_62") else { return };
-    let (sender, grown) = tokio::sync::watch::channel(amarre::store::Grown { bytes: 9 << 20, ended: false });
+    let (sender, grown) =
+        tokio::sync::watch::channel(amarre::store::Grown { bytes: 9 << 20, ended: false, digest: None });
     let bytes = noise(9 << 20);
     let store = bed.store();
     bed.proxy.rules([Rule::on("DELETE", Fault::Instead(Answer::error(403, "AccessDenied")))]);

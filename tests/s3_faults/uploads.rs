@@ -157,10 +157,28 @@ async fn fault_55_a_store_that_never_says_anything_is_told_and_not_waited_for() 
 /// An upload whose end has not come, of which the store has the beginning.
 async fn half(bed: &Bed, store: &S3Store, name: &str) -> (Box<dyn Upload>, watch::Sender<Grown>) {
     let bytes = noise(LARGE);
-    let (sender, grown) = watch::channel(Grown { bytes: LARGE as u64, ended: false });
+    let (sender, grown) = watch::channel(Grown { bytes: LARGE as u64, ended: false, digest: None });
     let upload = store.upload(name, Growing { bytes, grown }, 1000).await.unwrap();
     begun(bed, name).await;
     (upload, sender)
+}
+
+/// What is read for sending must be what the proof has read.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_52_what_was_read_otherwise_than_proven_never_becomes_an_object() {
+    let Some(bed) = Bed::new("fault_52 (read otherwise)") else { return };
+    let store = bed.store();
+    for length in [1000, LARGE] {
+        let bytes = noise(length);
+        let stored = measure(&bytes);
+        let (sender, grown) = watch::channel(Grown { bytes: length as u64, ended: false, digest: None });
+        let upload = store.upload(NAME, Growing { bytes: bytes.clone(), grown }, 1000).await.unwrap();
+        let digest = Some(xxhash_rust::xxh3::xxh3_128(&bytes) ^ 1);
+        sender.send_replace(Grown { bytes: length as u64, ended: true, digest });
+        let error = upload.finish(&stored).await.unwrap_err();
+        assert!(matches!(error, Error::Differs { .. }), "{error:?}");
+        assert_eq!(bed.bucket.all(), Vec::<String>::new());
+    }
 }
 
 /// Whoever is told to end has ten seconds: a store that says nothing must not take more of them.

@@ -18,6 +18,7 @@ pub(crate) struct Bed {
     pub(crate) objects: Vec<Object>,
     pub(crate) manifests: Vec<(String, Result<Manifest, manifest::Error>)>,
     pub(crate) verifications: Vec<Verification>,
+    pub(crate) accepted: BTreeSet<String>,
 }
 
 impl Bed {
@@ -51,11 +52,19 @@ impl Bed {
         self
     }
 
+    /// A person has accepted the backup of this date.
+    pub(crate) fn accepted(mut self, date: &str) -> Self {
+        let of = self.manifests.iter().filter_map(|(_, m)| m.as_ref().ok()).find(|m| m.started_at == utc(date));
+        self.accepted.insert(of.expect("a backup of that date").id.to_string());
+        self
+    }
+
     pub(crate) fn build(&self, now: DateTime<Utc>) -> Catalogue {
         Catalogue::build(Input {
             objects: self.objects.clone(),
             manifests: self.manifests.clone(),
             verifications: &self.verifications,
+            accepted: &self.accepted,
             installation: INSTALLATION,
             database: DATABASE,
             zone: Paris,

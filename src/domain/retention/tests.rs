@@ -172,18 +172,23 @@ fn fault_25_a_suspicious_backup_holds_the_good_ones_before_it() {
     let plan = planned(&bed(10..=10), &Policy::new(7, 3), &[], now());
     let reasons: Vec<_> = plan.decisions.iter().map(|d| d.reason).collect();
     assert_eq!(reasons[10], Reason::HoldsOthers);
-    assert_eq!(reasons[11..=13], [Reason::Held; 3]);
-    assert_eq!(plan.deletions().count(), 15, "days 7 to 9 and 14 to 25");
+    assert_eq!(reasons[11..=25], [Reason::Held; 15]);
+    assert_eq!(plan.deletions().count(), 3, "days 7 to 9: all before are held");
     // Every backup since was suspicious: what was before them all is held.
     let plan = planned(&bed(0..=10), &Policy::new(7, 3), &[], now());
-    assert_eq!(plan.decisions[11..=13].iter().map(|d| d.reason).collect::<Vec<_>>(), [Reason::Held; 3]);
+    assert_eq!(plan.decisions[11..=25].iter().map(|d| d.reason).collect::<Vec<_>>(), [Reason::Held; 15]);
     // None was: nothing is held.
     let plan = planned(&bed(30..=30), &Policy::new(7, 3), &[], now());
     assert!(plan.decisions.iter().all(|d| d.reason != Reason::Held));
-    // Thirty days later nobody cared.
-    let later = now() + TimeDelta::days(21);
+    // However long it takes until somebody looks.
+    let later = now() + TimeDelta::days(400);
     let plan = planned(&bed(10..=10), &Policy::new(7, 3), &[], later);
-    assert!(plan.decisions.iter().all(|d| d.reason != Reason::Held));
+    assert_eq!(plan.decisions[11..=25].iter().map(|d| d.reason).collect::<Vec<_>>(), [Reason::Held; 15]);
+    // Who accepts it lets them go.
+    let mut accepted = bed(10..=10);
+    accepted.accepted.extend(accepted.manifests.iter().filter_map(|(_, m)| Some(m.as_ref().ok()?.id.to_string())));
+    let plan = planned(&accepted, &Policy::new(7, 3), &[], now());
+    assert!(plan.decisions.iter().all(|d| !matches!(d.reason, Reason::Held | Reason::HoldsOthers)));
 }
 
 #[test]

@@ -201,3 +201,14 @@ fn a_backup_is_overdue_two_hours_after_its_slot() {
     assert!(!overdue(None, "2025-06-02T02:00:00Z"), "none was due yet");
     assert!(overdue(None, "2025-06-02T03:00:00Z"));
 }
+
+#[test]
+fn what_another_clock_starts_is_judged_by_its_age() {
+    let schedule = Schedule::parse("0 3 * * *").unwrap();
+    let made: DateTime<Utc> = "2025-11-10T21:00:00Z".parse().unwrap();
+    let late = |hours: i64| {
+        schedule.is_too_old(made, made + TimeDelta::hours(hours), TimeDelta::hours(2), chrono_tz::Europe::Paris)
+    };
+    // At 04:00 of the night after, its slot of 03:00 has nothing of its own.
+    assert!(!late(7) && !late(26) && late(27));
+}

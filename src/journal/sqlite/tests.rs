@@ -43,8 +43,8 @@ fn what_was_recorded_is_there_after_opening_again() {
     let first = SqliteJournal::open(dir.path(), now()).unwrap();
     assert!(first.is_new && first.set_aside.is_none());
     let journal = first.journal;
-    journal.start(&id(1), RunKind::Backup, now()).unwrap();
-    journal.start(&id(1), RunKind::Backup, now()).unwrap();
+    journal.start(&id(1), RunKind::Backup, now(), "test").unwrap();
+    journal.start(&id(1), RunKind::Backup, now(), "test").unwrap();
     journal.finish(&id(1), RunKind::Backup, &end(Outcome::Failed)).unwrap();
     journal.finish(&id(1), RunKind::Backup, &end(Outcome::Done)).unwrap();
     journal.verified(&reading("a", true)).unwrap();
@@ -53,7 +53,13 @@ fn what_was_recorded_is_there_after_opening_again() {
 
     let again = SqliteJournal::open(dir.path(), now() + chrono::TimeDelta::days(1)).unwrap();
     assert!(!again.is_new);
-    let run = Run { id: id(1).to_string(), kind: RunKind::Backup, started_at: now(), end: Some(end(Outcome::Done)) };
+    let run = Run {
+        id: id(1).to_string(),
+        kind: RunKind::Backup,
+        started_at: now(),
+        asked: Some("test".to_owned()),
+        end: Some(end(Outcome::Done)),
+    };
     assert_eq!(again.journal.runs(10).unwrap(), [run]);
     assert_eq!(again.journal.verifications().unwrap(), [reading("a", true), reading("a", false)]);
     assert_eq!(again.journal.begun_at().unwrap(), now());
@@ -63,9 +69,9 @@ fn what_was_recorded_is_there_after_opening_again() {
 fn fault_43_the_last_run_is_the_last_recorded_whatever_its_date() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    journal.start(&id(1), RunKind::Backup, utc("2035-01-01T00:00:00Z")).unwrap();
-    journal.start(&id(2), RunKind::Backup, now()).unwrap();
-    journal.start(&id(3), RunKind::Verify, now()).unwrap();
+    journal.start(&id(1), RunKind::Backup, utc("2035-01-01T00:00:00Z"), "test").unwrap();
+    journal.start(&id(2), RunKind::Backup, now(), "test").unwrap();
+    journal.start(&id(3), RunKind::Verify, now(), "test").unwrap();
     let last = |kind| journal.last(kind).unwrap().map(|r| r.id);
     assert_eq!(last(Some(RunKind::Backup)), Some(id(2).to_string()));
     assert_eq!(last(None), Some(id(3).to_string()));
@@ -82,8 +88,8 @@ fn fault_43_the_last_run_is_the_last_recorded_whatever_its_date() {
 fn fault_63_a_run_that_was_killed_is_marked_interrupted() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    journal.start(&id(1), RunKind::Backup, now()).unwrap();
-    journal.start(&id(2), RunKind::Restore, now()).unwrap();
+    journal.start(&id(1), RunKind::Backup, now(), "test").unwrap();
+    journal.start(&id(2), RunKind::Restore, now(), "test").unwrap();
     journal.finish(&id(2), RunKind::Restore, &end(Outcome::Done)).unwrap();
     let marked = journal.interrupt_unfinished(now()).unwrap();
     assert_eq!(marked.len(), 1);
@@ -114,7 +120,7 @@ fn a_damaged_journal_is_set_aside_and_begun_anew() {
         assert!(opened.is_new, "case {n}");
         assert_eq!(aside.file_name().unwrap(), "amarre.sqlite.damaged-20250701T010000Z");
         assert_eq!(&std::fs::read(&aside).unwrap(), damage, "kept for whoever wants to look");
-        opened.journal.start(&id(1), RunKind::Backup, now()).unwrap();
+        opened.journal.start(&id(1), RunKind::Backup, now(), "test").unwrap();
     }
 }
 
@@ -146,7 +152,7 @@ fn a_journal_of_a_newer_program_is_left_alone() {
     let Err(error) = SqliteJournal::open(dir.path(), now()) else { panic!("it was opened") };
     let text = format!("{error}\n{}", error.hint().unwrap()).replace(&dir.path().display().to_string(), "DIR");
     assert_snapshot!(text, @r#"
-    the journal 'DIR/amarre.sqlite' has version 99, this Amarre knows version 1: a newer Amarre wrote it
+    the journal 'DIR/amarre.sqlite' has version 99, this Amarre knows version 3: a newer Amarre wrote it
     use the newer Amarre; backups are not affected, runs are not recorded meanwhile
     "#);
 }
@@ -179,7 +185,7 @@ fn a_directory_that_is_gone_is_an_error_with_its_name() {
 fn the_file_is_for_its_owner_only() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
-    journal.start(&id(1), RunKind::Backup, now()).unwrap();
+    journal.start(&id(1), RunKind::Backup, now(), "test").unwrap();
     for file in [FILE, "amarre.sqlite-wal", "amarre.sqlite-shm"] {
         let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
@@ -192,8 +198,111 @@ fn two_processes_may_write() {
     let (one, two) = (open(&dir), open(&dir));
     std::thread::scope(|scope| {
         for (journal, base) in [(&one, 0), (&two, 1000)] {
-            scope.spawn(move || (base..base + 50).for_each(|n| journal.start(&id(n), RunKind::Backup, now()).unwrap()));
+            scope.spawn(move || {
+                (base..base + 50).for_each(|n| journal.start(&id(n), RunKind::Backup, now(), "test").unwrap())
+            });
         }
     });
     assert_eq!(one.runs(1000).unwrap().len(), 100);
+}
+
+#[test]
+fn a_journal_of_version_1_is_brought_up_to_date() {
+    let dir = TempDir::new().unwrap();
+    let old = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    old.execute_batch(FIRST).unwrap();
+    old.execute_batch(
+        "INSERT INTO meta VALUES ('2025-01-01T00:00:00Z');
+         INSERT INTO run (id, kind, started_at, finished_at, outcome, exit, file)
+         VALUES ('x', 'backup', '2025-01-02T00:00:00Z', '2025-01-02T00:00:01Z', 'done', 0, 'a.sql.gz');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let journal = open(&dir);
+    assert_eq!(journal.begun_at().unwrap(), utc("2025-01-01T00:00:00Z"));
+    let runs = journal.runs(10).unwrap();
+    assert_eq!(runs.iter().map(|run| (run.id.as_str(), run.asked.as_deref())).collect::<Vec<_>>(), [("x", None)]);
+    assert!(!journal.is_recalled().unwrap());
+}
+
+fn recalled(n: u32) -> Recalled {
+    let file = format!("{n}.sql.gz");
+    Recalled { id: id(n).to_string(), file, started_at: now(), finished_at: now(), bytes: 7 }
+}
+
+#[test]
+fn backups_that_manifests_tell_of_are_entered_once() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let known = End { file: Some("1.sql.gz".to_owned()), ..end(Outcome::Done) };
+    journal.finish(&id(9), RunKind::Backup, &known).unwrap();
+    assert_eq!(journal.recall(&[recalled(1), recalled(2)], now()).unwrap(), 1);
+    assert!(journal.is_recalled().unwrap());
+    assert_eq!(journal.recall(&[recalled(1), recalled(2)], now()).unwrap(), 0);
+    let run = journal.runs_of(id(2).as_str()).unwrap().pop().unwrap();
+    let end = run.end.unwrap();
+    assert_eq!((run.asked.as_deref(), end.outcome, end.bytes), (Some("manifest"), Outcome::Done, Some(7)));
+}
+
+#[test]
+fn what_was_recorded_beside_the_runs_is_there_too() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let stage = StageTime {
+        name: "read".to_owned(),
+        bytes: 5,
+        busy: std::time::Duration::from_millis(1),
+        starved: std::time::Duration::from_secs(2),
+        blocked: std::time::Duration::ZERO,
+    };
+    journal.put_stages(&id(1), std::slice::from_ref(&stage)).unwrap();
+    journal.put_stages(&id(1), std::slice::from_ref(&stage)).unwrap();
+    assert_eq!(journal.stages(id(1).as_str()).unwrap(), [stage]);
+    assert_eq!(journal.stages("other").unwrap(), []);
+
+    let gone = |at| Deletion { at, file: "a.sql.gz".to_owned(), place: None, why: "older".to_owned() };
+    let later = now() + chrono::TimeDelta::hours(1);
+    journal.deleted(&gone(now())).unwrap();
+    journal.deleted(&Deletion { place: Some("s3://b".to_owned()), ..gone(later) }).unwrap();
+    assert_eq!(journal.deletions(later).unwrap().len(), 1);
+    assert_eq!(journal.deletions(now()).unwrap()[1], gone(now()));
+
+    let accepted = Acceptance { id: "x".to_owned(), at: now(), by: "somebody".to_owned() };
+    journal.accept(&accepted).unwrap();
+    journal.accept(&Acceptance { by: "another".to_owned(), ..accepted.clone() }).unwrap();
+    assert_eq!(journal.acceptances().unwrap(), [accepted]);
+
+    for n in 1..4 {
+        journal.start(&id(n), RunKind::Backup, now() + chrono::TimeDelta::hours(i64::from(n)), "test").unwrap();
+    }
+    let since = journal.runs_since(now() + chrono::TimeDelta::hours(2)).unwrap();
+    assert_eq!(since.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), [id(3).as_str(), id(2).as_str()]);
+    assert_eq!(journal.runs_of("20250701T010000Z-").unwrap().len(), 3);
+    assert_eq!(journal.runs_of("").unwrap(), []);
+    // A name is no pattern.
+    assert_eq!(journal.runs_of("%").unwrap(), []);
+}
+
+/// Of several that look at once one tells, in any journal.
+#[test]
+fn an_alert_is_told_by_one_of_those_who_look() {
+    use crate::domain::alert::{Alert, Found, Kind};
+    use crate::journal::NoJournal;
+
+    let dir = TempDir::new().unwrap();
+    let alert = || Alert { kind: Kind::DiskLow, text: "low".to_owned(), hint: String::new() };
+    let (first, second, none) = (open(&dir), open(&dir), NoJournal::default());
+    for journals in [[&first as &dyn Journal, &second as &dyn Journal], [&none, &none]] {
+        let told: usize = std::thread::scope(|scope| {
+            let looks = journals.map(|journal| {
+                scope.spawn(move || journal.watch(Look::silent(vec![alert()].into(), now())).unwrap().len())
+            });
+            looks.map(|look| look.join().unwrap()).iter().sum()
+        });
+        assert_eq!(told, 1);
+        assert_eq!(journals[1].firing().unwrap().len(), 1);
+        assert_eq!(journals[0].watch(Look::silent(Found::default(), now())).unwrap().len(), 1);
+        assert!(journals[1].firing().unwrap().is_empty());
+    }
 }

@@ -191,7 +191,7 @@ async fn safety(context: &Context, plan: &Plan) -> Result<Option<Arc<Manifest>>,
         return Ok(None);
     }
     context.note(t!("restore.safety_begins"));
-    match backup::backup(context, Kind::Safety, &plan.database).await {
+    match backup::backup(context, context.new_run(), Kind::Safety, &plan.database).await {
         Ok(made) => Ok(Some(made.manifest)),
         Err(Error::Cancelled) => Err(Error::Cancelled),
         Err(cause) => Err(Error::Safety { cause: Box::new(cause) }),

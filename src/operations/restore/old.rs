@@ -121,7 +121,7 @@ pub(super) async fn retire(context: &Context, name: &str) -> Result<(), Error> {
         MarkRole::Old | MarkRole::Undone => {
             // Nobody knows this name but us; pg_dump needs it open.
             context.database.open(name).await?;
-            let made = backup::backup(context, Kind::Final, name).await;
+            let made = backup::backup(context, context.new_run(), Kind::Final, name).await;
             context.database.close(name).await?;
             let made = made?;
             context.note(t!("restore.final_dump", database = escape(name), file = made.manifest.file));

@@ -1,6 +1,6 @@
 //! Programs in the database's container, through the engine's socket.
 //!
-//! `connect` reaches the engine, `find` chooses the container, `exec` runs a program in it with the shell of
+//! `connect` reaches the engine, `date` asks for its clock, `find` chooses the container, `exec` runs a program in it with the shell of
 //! `wrapper` around it, `lane` and `fifo` are the fast lane for bulk, `sentinel` tells the program's bytes from the wrapper's, `error` names what fails.
 //! What the programs are is not known here.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rust_i18n::t;
+use tracing::Instrument as _;
 
 use lane::Lane;
 use sentinel::NoLane;
@@ -17,6 +18,7 @@ use super::{Driver, Error, Input, Program, Runner, Running, quote};
 
 mod bulk;
 mod connect;
+mod date;
 mod error;
 mod exec;
 mod fifo;
@@ -86,12 +88,12 @@ impl Runner for DockerRunner {
             && let Some(lane) = &self.lane
             && let Some((running, run, driver)) = self.start_by(lane, program, fed).await?
         {
-            tokio::spawn(run.drive(driver, input));
+            tokio::spawn(run.drive(driver, input).in_current_span());
             return Ok(running);
         }
         let (running, driver) = super::channel(QUEUE, "exec");
         let (run, input) = exec::Run::start(&self.engine, &self.container, program, input, &driver).await?;
-        tokio::spawn(run.drive(driver, input));
+        tokio::spawn(run.drive(driver, input).in_current_span());
         Ok(running)
     }
 }

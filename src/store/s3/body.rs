@@ -15,6 +15,7 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::domain::bandwidth::Bandwidth;
 use crate::domain::clock::Clock;
@@ -36,9 +37,45 @@ pub struct Piece {
     pub length: u64,
 }
 
+/// What all pieces of a source come to, in their order.
+#[derive(Clone, Default)]
+pub enum Running {
+    /// Nobody asks.
+    #[default]
+    Nothing,
+    /// The digest that manifests have.
+    Sha256(Sha256),
+    /// The digest that whoever makes a source grow knows at its end: a tenth of the work.
+    Xxh3(Box<Xxh3>),
+}
+
+impl Running {
+    /// What it came to.
+    pub fn hex(&self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Sha256(running) => super::hex(&running.clone().finalize()),
+            Self::Xxh3(running) => super::hex(&running.digest128().to_be_bytes()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Nothing => {}
+            Self::Sha256(running) => running.update(bytes),
+            Self::Xxh3(running) => running.update(bytes),
+        }
+    }
+}
+
 impl Piece {
-    /// Its MD5, which the store is told (fault 52), and `sha256` with it.
-    pub async fn digests(&self, mut sha256: Sha256) -> io::Result<([u8; 16], Sha256)> {
+    /// Its MD5, which the store is told (fault 52).
+    pub async fn md5(&self) -> io::Result<[u8; 16]> {
+        Ok(self.digests(Running::Nothing).await?.0)
+    }
+
+    /// The same, and `running` goes on with it.
+    pub async fn digests(&self, mut running: Running) -> io::Result<([u8; 16], Running)> {
         let piece = self.clone();
         let hashed = tokio::task::spawn_blocking(move || {
             let mut md5 = Md5::new();
@@ -47,10 +84,10 @@ impl Piece {
             while at < piece.length {
                 let chunk = piece.chunk(at, &mut buffer)?;
                 md5.update(&buffer[..chunk]);
-                sha256.update(&buffer[..chunk]);
+                running.update(&buffer[..chunk]);
                 at += chunk as u64;
             }
-            Ok((md5.finalize().into(), sha256))
+            Ok((md5.finalize().into(), running))
         });
         hashed.await.map_err(io::Error::other)?
     }

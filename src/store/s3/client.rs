@@ -19,6 +19,7 @@ use md5::{Digest as _, Md5};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+use super::style::{PathStyle, Style};
 use crate::store::Error;
 
 /// Where a store is, and what it is told with each object. No `Debug`: it holds keys.
@@ -38,8 +39,8 @@ pub struct Config {
     pub session_token: Option<String>,
     /// What keys begin with, without the slash behind it.
     pub prefix: String,
-    /// The bucket in the path, not in the host's name.
-    pub path_style: bool,
+    /// The bucket in the path or in the host's name.
+    pub path_style: PathStyle,
     /// Certificates that are trusted beside those that everybody trusts.
     pub ca_file: Option<PathBuf>,
     /// Parts that travel at once.
@@ -122,11 +123,11 @@ pub const ABORT: Duration = Duration::from_secs(10);
 /// The longest pause between two tries.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// A client for `config`; `limited` where uploads are held back on purpose, which is not to be taken for a stalled connection.
+/// A client for `config`, which names the bucket where `style` says; `limited` where uploads are held back on purpose, which is not to be taken for a stalled connection.
 ///
 /// # Errors
 /// [`Error::CaFile`].
-pub fn connect(config: &Config, limited: bool) -> Result<Client, Error> {
+pub fn connect(config: &Config, style: &Style, limited: bool) -> Result<Client, Error> {
     let credentials = Credentials::new(
         &config.access_key_id,
         &config.secret_access_key,
@@ -140,7 +141,7 @@ pub fn connect(config: &Config, limited: bool) -> Result<Client, Error> {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials)
-        .force_path_style(config.path_style)
+        .force_path_style(style.is_path())
         // What every store understands; parts carry a Content-MD5 of ours (fault 53).
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -156,6 +157,10 @@ pub fn connect(config: &Config, limited: bool) -> Result<Client, Error> {
     }
     if let Some(endpoint) = &config.endpoint {
         builder = builder.endpoint_url(endpoint);
+    }
+    if style.is_open() {
+        let again = builder.interceptor(style.clone()).retry_classifier(style.clone());
+        builder = again.endpoint_resolver(style.clone());
     }
     Ok(Client::from_conf(builder.build()))
 }

@@ -115,6 +115,11 @@ fn answered(asked: Asked<'_>, response: &HttpResponse, code: &str, message: &str
         "SlowDown" | "SlowDownWrite" | "SlowDownRead" | "ServiceUnavailable" | "TooManyRequests" => {
             return Error::Busy { place };
         }
+        "NotImplemented" | "InvalidStorageClass" | "InvalidTag" | "InvalidEncryptionAlgorithmError"
+            if asked.action == Action::Write =>
+        {
+            return Error::Unsupported { place, said: escape(format!("{code} {message}").trim()) };
+        }
         "InvalidObjectState" => return Error::Frozen { name, place, class: String::new() },
         "AccessDenied" if message.contains("has expired") => return Error::Expired { place, code: escape(code) },
         "AccessDenied" if is_about_keys(message) => return Error::Credentials { place, code: escape(code) },

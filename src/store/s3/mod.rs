@@ -28,14 +28,18 @@ mod body;
 mod client;
 mod elsewhere;
 mod explain;
+mod probe;
 mod read;
 mod send;
+mod style;
 mod upload;
 
 pub use client::{Config, Encryption, Making, tagging};
+pub use style::PathStyle;
 
 use body::{Pace, Piece};
 use explain::Asked;
+use style::Style;
 
 /// What objects are said to be.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -64,6 +68,8 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     /// The bucket has answered: it is there.
     known: AtomicBool,
+    /// Where its name stands in requests.
+    style: Style,
 }
 
 impl S3Store {
@@ -74,10 +80,12 @@ impl S3Store {
     pub fn new(config: Config, limits: Bandwidth, clock: Arc<dyn Clock>, zone: Tz) -> Result<Self, Error> {
         // Headers are for ASCII, and what else is in them comes back in several ways.
         let config = Config { owner: utf8_percent_encode(&config.owner, OWNER_ENCODED).to_string(), ..config };
-        let client = client::connect(&config, limits.is_set())?;
         let shown = place_of(&config);
+        let style = Style::new(config.path_style, &config.bucket, config.endpoint.as_deref(), &shown);
+        let client = client::connect(&config, &style, limits.is_set())?;
         let pace = Pace::of(&shown, limits, Arc::clone(&clock), zone);
-        Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock, known: AtomicBool::new(false) }) })
+        let known = AtomicBool::new(false);
+        Ok(Self { inner: Arc::new(Inner { client, config, shown, pace, clock, known, style }) })
     }
 }
 
@@ -263,6 +271,7 @@ impl Inner {
             .set_sse_customer_algorithm(customer.as_ref().map(|_| "AES256".to_owned()))
             .set_sse_customer_key(customer)
             .set_sse_customer_key_md5(customer_md5);
+        let in_path = self.style.is_path();
         match request.send().await {
             Ok(head) => {
                 self.known.store(true, Ordering::Relaxed);
@@ -271,8 +280,15 @@ impl Inner {
             Err(error) => {
                 let asked = self.asked(Action::Open, "s3:GetObject", name);
                 let unsaid = explain::is_unsaid(&error);
-                let error = explain::explain(asked, &error);
-                Err(if unsaid { self.ask_why(error).await } else { error })
+                let mut error = explain::explain(asked, &error);
+                if unsaid {
+                    error = self.ask_why(error).await;
+                }
+                // Now that it is known where the bucket's name belongs: that answer was about another one.
+                if in_path != self.style.is_path() {
+                    return Box::pin(self.answer(name, part)).await;
+                }
+                Err(error)
             }
         }
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use rust_i18n::t;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::body::{CHUNK, Moved, Piece};
@@ -28,8 +27,7 @@ impl Inner {
     pub(super) async fn put_piece(&self, name: &str, piece: Piece, sha256: Option<&str>) -> Result<(), Error> {
         // What is put at once and has no digest is a manifest or a roles file: that must be readable at any time.
         let class = sha256.and(self.config.making.storage_class());
-        let digests = piece.digests(Sha256::new()).await;
-        let (md5, _) = digests.map_err(|error| self.unread(name, &error))?;
+        let md5 = piece.md5().await.map_err(|error| self.unread(name, &error))?;
         let making = &self.config.making;
         let (customer, customer_md5) = making.customer();
         let (lock_mode, lock_until) = self.lock();

@@ -15,7 +15,7 @@ use sha2::Sha256;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::body::Piece;
+use super::body::{Piece, Running};
 use super::{Inner, client};
 use crate::domain::manifest::Measure;
 use crate::domain::text::escape;
@@ -44,7 +44,7 @@ struct Sent {
     parts: Vec<Part>,
     bytes: u64,
     /// Of all that was begun to be sent, in order.
-    sha256: Sha256,
+    running: Running,
 }
 
 /// A part that lies there.
@@ -123,6 +123,24 @@ impl S3Upload {
         }
     }
 
+    /// How what was read for sending is not what was proven; `None`: it is.
+    async fn difference(&self, read: &Running, stored: &Measure) -> Result<Option<String>, Error> {
+        let proven = self.source.grown.borrow().digest;
+        let (expected, found) = match (read, proven) {
+            (Running::Xxh3(_), None) => {
+                // Whoever made it does not say what it came to.
+                let all = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: stored.bytes };
+                let read = all.digests(Running::Sha256(Sha256::new())).await;
+                let (_, read) = read.map_err(|error| self.inner.unread(&self.name, &error))?;
+                (stored.sha256.clone(), read.hex())
+            }
+            (Running::Xxh3(_), Some(proven)) => (super::hex(&proven.to_be_bytes()), read.hex()),
+            (Running::Sha256(_) | Running::Nothing, _) => (stored.sha256.clone(), read.hex()),
+        };
+        let differs = || rust_i18n::t!("store.differs_tag", expected = expected, found = found).into_owned();
+        Ok((expected != found).then(differs))
+    }
+
     /// One request for all of it.
     async fn put_whole(&self, stored: &Measure) -> Result<Object, Error> {
         let piece = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: stored.bytes };
@@ -138,13 +156,12 @@ impl Upload for S3Upload {
         // Told to stop only by being dropped: until then it goes on.
         let sent = work.await.map_err(|_| self.inner.ended(&self.name))??;
         let id = sent.id.clone();
-        let read = super::hex(&sent.sha256.clone().finalize());
         let differs = |what| Err(Error::Differs { name: escape(&self.name), place: self.inner.place(), what });
         let done = if sent.bytes != stored.bytes {
             differs(t_length(stored.bytes, sent.bytes))
-        } else if read != stored.sha256 {
+        } else if let Some(what) = self.difference(&sent.running, stored).await? {
             // What was read for sending is not what was proven: it never becomes an object.
-            differs(rust_i18n::t!("store.differs_tag", expected = stored.sha256, found = read).into_owned())
+            differs(what)
         } else {
             match &id {
                 Some(id) => self.complete(id, &sent, stored).await,
@@ -247,7 +264,12 @@ struct Sending {
 impl Sending {
     /// Sends all parts. What it has begun in the store is aborted where it fails, by itself.
     async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> Result<Sent, Error> {
-        let mut sent = Sent { id: None, parts: Vec::new(), bytes: 0, sha256: Sha256::new() };
+        // What is whole already comes from elsewhere than the proof.
+        let running = match self.source.grown.borrow().ended {
+            true => Running::Sha256(Sha256::new()),
+            false => Running::Xxh3(Box::default()),
+        };
+        let mut sent = Sent { id: None, parts: Vec::new(), bytes: 0, running };
         let mut at_work = JoinSet::new();
         let done = tokio::select! {
             done = self.send(&mut sent, &mut at_work) => done,
@@ -292,8 +314,8 @@ impl Sending {
             if grown.ended && sent.id.is_none() && rest <= self.size {
                 let piece = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: grown.bytes };
                 sent.bytes = grown.bytes;
-                let hashed = piece.digests(std::mem::take(&mut sent.sha256)).await;
-                (_, sent.sha256) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
+                let hashed = piece.digests(std::mem::take(&mut sent.running)).await;
+                (_, sent.running) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
                 return Ok(());
             }
             if rest == 0 {
@@ -311,9 +333,9 @@ impl Sending {
             number += 1;
             let piece = Piece { file: Arc::clone(&self.source.bytes), from: sent.bytes, length: rest.min(self.size) };
             sent.bytes += piece.length;
-            let hashed = piece.digests(std::mem::take(&mut sent.sha256)).await;
-            let (md5, sha256) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
-            sent.sha256 = sha256;
+            let hashed = piece.digests(std::mem::take(&mut sent.running)).await;
+            let (md5, running) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
+            sent.running = running;
             let (inner, name) = (Arc::clone(&self.inner), self.name.clone());
             at_work.spawn(async move { inner.send_part(&name, &id, number, piece, md5).await });
         }

@@ -1,0 +1,395 @@
+//! A set-up of a row: an installation, and all that was broken around it; what was mounted, started and made goes with it.
+
+use std::any::Any;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use amarre::domain::manifest::Manifest;
+use amarre::supervisor::state;
+use chrono::{TimeDelta, Utc};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::common::{Bed, unique, wait_for};
+use crate::engine::{self, Scripted};
+use crate::s3::Bucket;
+
+/// The user of the sidecar.
+const NOBODY: u32 = 10001;
+const SCRIPTS: [&str; 5] = ["amarre.sh", "backup.sh", "restore.sh", "test-backup-setup.sh", "check-backup-alert.sh"];
+
+pub struct Case {
+    pub bed: Bed,
+    pub bucket: Option<Bucket>,
+    /// Words after `doctor`.
+    pub arguments: Vec<&'static str>,
+    /// The group of a user that is not root.
+    pub group: Option<u32>,
+    /// What stands in `/etc/hosts`, for the program alone.
+    pub hosts: Option<PathBuf>,
+    is_nobody: bool,
+    is_skipped: bool,
+    kept: Vec<Box<dyn Any>>,
+    mounts: Vec<PathBuf>,
+    containers: Vec<String>,
+    processes: Vec<Child>,
+}
+
+impl Case {
+    pub fn new(label: &str) -> Self {
+        // The server's names are not longer than 63 bytes.
+        let label: String = label.chars().take(20).collect();
+        Self {
+            bed: Bed::filled(&label),
+            bucket: None,
+            arguments: Vec::new(),
+            group: None,
+            hosts: None,
+            is_nobody: false,
+            is_skipped: false,
+            kept: Vec::new(),
+            mounts: Vec::new(),
+            containers: Vec::new(),
+            processes: Vec::new(),
+        }
+    }
+
+    /// The whole of a row.
+    #[track_caller]
+    pub fn goes(mut self, check: &str, verdict: &str, says: &str, mend: fn(&mut Self, &str)) {
+        if self.is_skipped {
+            return;
+        }
+        let report = self.doctor(&[]);
+        let text = |line: &Value| format!("{} {}", line["seen"].as_str().unwrap(), line["fix"].as_str().unwrap_or(""));
+        let bad =
+            lines(&report, check).into_iter().find(|line| line["verdict"] == verdict && text(line).contains(says));
+        let bad = bad.unwrap_or_else(|| panic!("no {verdict} of {check} with '{says}': {report:#}"));
+        let fix = bad["fix"].as_str().unwrap_or_else(|| panic!("no fix: {bad}")).to_owned();
+        mend(&mut self, &fix);
+        let report = self.doctor(&[]);
+        let still: Vec<_> = lines(&report, check).into_iter().filter(|line| line["verdict"] != "ok").collect();
+        assert!(still.is_empty(), "still there after '{fix}': {still:#?}");
+    }
+
+    /// What `doctor --json` says.
+    #[track_caller]
+    pub fn doctor(&mut self, more: &[&str]) -> Value {
+        let words: Vec<_> = ["doctor", "--json"].iter().chain(&self.arguments).chain(more).copied().collect();
+        let output = self.command(&words).stdin(Stdio::null()).output().expect("started");
+        let err = String::from_utf8_lossy(&output.stderr);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {err}"));
+        let failures = report["counts"]["failures"].as_u64().unwrap_or_else(|| panic!("{report}"));
+        assert_eq!(output.status.code(), Some(i32::from(failures > 0)), "{report:#}\n{err}");
+        report
+    }
+
+    /// Runs `doctor --fix`, which must have done these.
+    #[track_caller]
+    pub fn fix(&mut self, done: &[&str]) {
+        let report = self.doctor(&["--fix"]);
+        let repairs = report["repairs"].as_array().unwrap();
+        for wanted in done {
+            let is_it = |r: &Value| r["outcome"] == "done" && r["text"].as_str().unwrap().contains(wanted);
+            assert!(repairs.iter().any(is_it), "{wanted}: {repairs:#?}");
+        }
+    }
+
+    /// Any other command; what it prints.
+    #[track_caller]
+    pub fn amarre(&self, words: &[&str], code: i32) -> Value {
+        let output = self.command(words).stdin(Stdio::null()).output().expect("started");
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.bed.command(words);
+        if self.is_nobody {
+            command.uid(NOBODY).gid(self.group.unwrap_or(NOBODY));
+        }
+        let Some(hosts) = &self.hosts else { return command };
+        let mut around = Command::new("unshare");
+        around.args(["-m", "sh", "-c", "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"", "sh"]);
+        around.arg(hosts).arg(command.get_program()).args(words);
+        around.env_clear().envs(&self.bed.env).current_dir(self.bed.path());
+        around
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.bed.set(name, value);
+    }
+
+    pub fn unset(&mut self, name: &str) {
+        self.bed.env.remove(name);
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.bed.path().join(name).display().to_string()
+    }
+
+    /// A file beside BACKUP_DIR that its owner alone reads.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.bed.write(name, text.as_bytes());
+        mode(&path, 0o600);
+        path.display().to_string()
+    }
+
+    pub fn keep(&mut self, it: impl Any) {
+        self.kept.push(Box::new(it));
+    }
+
+    /// From now on not as root.
+    pub fn as_nobody(&mut self) {
+        self.is_nobody = true;
+        mode(self.bed.path(), 0o755);
+    }
+
+    pub fn give(&self, path: &Path) {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+
+    pub fn scripts(&mut self, bits: u32) {
+        let dir = self.bed.path().join("scripts");
+        fs::create_dir_all(&dir).unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+        for name in SCRIPTS {
+            fs::copy(from.join(name), dir.join(name)).unwrap();
+            mode(dir.join(name), bits);
+        }
+        let file = self.path("compose.yml");
+        self.set("COMPOSE_FILE", &file);
+    }
+
+    pub fn mount(&mut self, dir: &Path, options: &str) {
+        let path = dir.to_str().unwrap();
+        ran(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", path]));
+        self.mounts.push(dir.to_owned());
+    }
+
+    pub fn remount(&self, dir: &Path, how: &str) {
+        ran(Command::new("mount").args(["-o", &format!("remount,{how}"), dir.to_str().unwrap()]));
+    }
+
+    /// A file of so many bytes in BACKUP_DIR.
+    pub fn fill(&self, bytes: usize) {
+        fs::write(self.bed.dir().join("filler"), vec![1; bytes]).unwrap();
+    }
+
+    /// Makes all backups look so much older, and their data as if it had been written then.
+    pub fn age(&self, by: TimeDelta) {
+        for entry in fs::read_dir(self.bed.dir()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|end| end != "json") {
+                continue;
+            }
+            let mut manifest = Manifest::parse(&fs::read(&path).unwrap()).unwrap();
+            for date in [&mut manifest.started_at, &mut manifest.finished_at, &mut manifest.verified_at] {
+                *date -= by;
+            }
+            fs::write(&path, manifest.to_bytes()).unwrap();
+            let data = fs::File::options().write(true).open(path.with_extension("")).unwrap();
+            data.set_modified(manifest.finished_at.into()).unwrap();
+        }
+    }
+
+    /// `amarre delete` of all that is listed.
+    pub fn forget(&mut self) {
+        for entry in self.bed.list() {
+            let file = entry["file"].as_str().unwrap();
+            self.bed.run(&["delete", file, "--yes-delete", file]).expect(0);
+        }
+    }
+
+    /// An engine that answers as it is told to.
+    pub fn engine(&mut self, changes: &[(&'static str, engine::Answer)]) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let scripted = runtime.block_on(async { Scripted::new(changes) });
+        let address = format!("unix://{}", scripted.path().display());
+        self.set("DOCKER_HOST", &address);
+        self.set("BACKUP_DB_CONTAINER", "db");
+        self.keep((scripted, runtime));
+    }
+
+    /// The real engine, whose clock says that.
+    pub fn engine_with_clock(&mut self, date: &'static str) {
+        let path = self.path("clock.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                std::thread::spawn(move || drop(relay(client, date)));
+            }
+        });
+        self.set("DOCKER_HOST", &format!("unix://{path}"));
+    }
+
+    #[track_caller]
+    pub fn docker(&self, words: &[&str]) -> String {
+        ran(Command::new("docker").args(words))
+    }
+
+    /// A container of a Compose service `db` that was made and not started; `health`: what its health check runs.
+    pub fn service(&mut self, project: &str, health: &str) -> String {
+        self.create(&[&format!("com.docker.compose.project={project}")], health)
+    }
+
+    /// The same of the project of this file.
+    pub fn service_of(&mut self, file: &str) -> String {
+        let project = format!("com.docker.compose.project={}", unique("file"));
+        self.create(&[&project, &format!("com.docker.compose.project.config_files={file}")], "true")
+    }
+
+    fn create(&mut self, labels: &[&str], health: &str) -> String {
+        let image = std::env::var("AMARRE_TEST_PG_IMAGE_17").unwrap_or_else(|_| "amarre-testbed/postgres:17".into());
+        let name = unique("service").replace('_', "-");
+        let mut command = Command::new("docker");
+        command.args(["create", "--name", &name, "--label", "com.docker.compose.service=db"]);
+        for label in labels {
+            command.args(["--label", label]);
+        }
+        command.args(["--health-cmd", health, "--health-interval", "1s", "--health-retries", "1"]);
+        ran(command.args(["--entrypoint", "sleep", &image, "600"]));
+        self.containers.push(name.clone());
+        name
+    }
+
+    pub fn until_health(&self, name: &str, state: &str) {
+        wait_for(state, || self.docker(&["inspect", "-f", "{{.State.Health.Status}}", name]).trim() == state);
+    }
+
+    /// A supervisor on this directory, once it is at work.
+    pub fn supervise(&mut self) -> Pid {
+        let mut command = self.command(&["supervise"]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        self.processes.push(child);
+        let dir = self.bed.dir();
+        wait_for("a supervisor", || matches!(state::look(&dir), Ok((true, Some(_)))));
+        pid
+    }
+
+    pub fn kill(&mut self, process: Pid, signal: Signal) {
+        kill(process, signal).unwrap();
+        if signal == Signal::SIGKILL {
+            let mut child = self.processes.pop().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Ends the supervisor that was started last, also one that is stopped, and starts another.
+    pub fn restart(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.processes.last().unwrap().id()).unwrap());
+        self.kill(pid, Signal::SIGKILL);
+        self.supervise();
+        let dir = self.bed.dir();
+        let beats = || Utc::now() - state::look(&dir).unwrap().1.unwrap().beat_at < TimeDelta::minutes(1);
+        wait_for("a heartbeat", beats);
+    }
+
+    /// Its last sign of life was an hour ago.
+    pub fn stop_the_heart(&self) {
+        let path = self.bed.dir().join(".amarre/supervisor.state");
+        let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        state["beat_at"] = serde_json::to_value(Utc::now() - TimeDelta::hours(1)).unwrap();
+        fs::write(&path, state.to_string()).unwrap();
+    }
+
+    /// Copies go to the real store; `false`: there is none here, which is said.
+    pub fn store(&mut self, label: &str) -> bool {
+        self.store_in(label, Bucket::new())
+    }
+
+    /// Copies go to the simulation of AWS.
+    pub fn simulation(&mut self, label: &str) -> bool {
+        self.store_in(label, Bucket::simulated())
+    }
+
+    fn store_in(&mut self, label: &str, bucket: Option<Bucket>) -> bool {
+        self.is_skipped = bucket.is_none();
+        match &bucket {
+            Some(bucket) => crate::s3_bed::point(&mut self.bed, bucket),
+            None => crate::s3::skipped(label),
+        }
+        self.bucket = bucket;
+        !self.is_skipped
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        for child in &mut self.processes {
+            let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+            let _ = kill(pid, Signal::SIGCONT);
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for name in &self.containers {
+            let _ = Command::new("docker").args(["rm", "-f", "-v", name]).output();
+        }
+        for dir in self.mounts.iter().rev() {
+            let _ = Command::new("umount").args(["-l".as_ref(), dir.as_os_str()]).output();
+        }
+    }
+}
+
+/// The lines of this name.
+pub fn lines<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
+    report["checks"].as_array().unwrap().iter().filter(|line| line["name"] == name).collect()
+}
+
+/// Verdict and text of the one line of this name.
+#[track_caller]
+pub fn line(report: &Value, name: &str) -> (String, String) {
+    let lines = lines(report, name);
+    assert_eq!(lines.len(), 1, "{name}: {report:#}");
+    (lines[0]["verdict"].as_str().unwrap().to_owned(), lines[0]["seen"].as_str().unwrap().to_owned())
+}
+
+pub fn mode(path: impl AsRef<Path>, bits: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+}
+
+/// Does what the fix says: the command in it that begins so.
+#[track_caller]
+pub fn shell(fix: &str, begin: &str) {
+    let at = fix.find(begin).unwrap_or_else(|| panic!("no '{begin}' in '{fix}'"));
+    let (before, rest) = fix.split_at(at);
+    let end = if before.ends_with('\'') { rest.find('\'') } else { rest.find("; ").or_else(|| rest.find(", ")) };
+    ran(Command::new("sh").args(["-c", &rest[..end.unwrap_or(rest.len())]]));
+}
+
+#[track_caller]
+fn ran(command: &mut Command) -> String {
+    let output = command.output().expect("started");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Passes all on to the real engine, and another date back.
+fn relay(mut client: UnixStream, date: &str) -> std::io::Result<()> {
+    let mut server = UnixStream::connect("/var/run/docker.sock")?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Write);
+    });
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && server.read(&mut byte)? == 1 {
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let changed: Vec<_> = head
+        .split("\r\n")
+        .map(|line| if line.starts_with("Date: ") { format!("Date: {date}") } else { line.to_owned() })
+        .collect();
+    client.write_all(changed.join("\r\n").as_bytes())?;
+    std::io::copy(&mut server, &mut client)?;
+    client.shutdown(std::net::Shutdown::Both)
+}

@@ -1,0 +1,293 @@
+//! A month in minutes: 31 nights of a sidecar with what goes wrong in them. The time is simulated; the files, PostgreSQL, the engine, the
+//! bucket and whoever is told are real. What the journal, the alerts, the notifications, the list and the health check tell is one story:
+//! `tests/snapshots/month__*.snap`. Its year is one to come: what a file's own date says must not lie ahead of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/fault_proxy.rs"]
+mod fault_proxy;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/s3.rs"]
+mod s3;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/s3_bed.rs"]
+mod s3_bed;
+#[path = "common/simulated.rs"]
+mod simulated;
+#[path = "common/sink.rs"]
+mod sink;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use amarre::operations::{accept, catalogue};
+use chrono::TimeDelta;
+use common::{Bed, OwnServer, wait_for};
+use fault_proxy::{Answer, Fault, FaultProxy, Rule};
+use s3::Bucket;
+use simulated::Sidecar;
+use sink::Sink;
+
+const DATABASE: &str = "chantiers";
+
+/// A disk of its own; ends with it.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, size: &str) -> Self {
+        let options = format!("size={size},mode=0700");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output().unwrap();
+        assert!(mounted.status.success(), "a test that fills a disk mounts one of its own: run it as root");
+        Self(at.to_owned())
+    }
+
+    fn fill(&self) {
+        let filler = format!("of={}", self.0.join("filler").display());
+        let filled = Command::new("dd").args(["if=/dev/zero", "bs=4096", &filler]).output().unwrap();
+        assert!(!filled.status.success(), "it is full");
+    }
+
+    fn clear(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The socket of the engine, as a name that can be taken away.
+struct Engine(PathBuf);
+
+impl Engine {
+    fn at(path: PathBuf) -> Self {
+        let own = Self(path);
+        own.up();
+        own
+    }
+
+    fn up(&self) {
+        symlink("/var/run/docker.sock", &self.0).unwrap();
+    }
+
+    fn down(&self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// An installation with all that belongs to it.
+struct House {
+    server: OwnServer,
+    bed: Bed,
+    bucket: Bucket,
+    proxy: FaultProxy,
+    sink: Sink,
+    engine: Engine,
+    disk: Disk,
+}
+
+impl House {
+    fn build(label: &str) -> Option<Self> {
+        let Some(bucket) = Bucket::new() else {
+            s3::skipped(label);
+            return None;
+        };
+        let server = OwnServer::start(&[], &["-c", "fsync=off"]);
+        let mut bed = Bed::on(&server.server, DATABASE);
+        bed.psql(
+            "create table chantier (id int primary key, nom text not null); create table note (id int, texte text)",
+        );
+        bed.psql("insert into chantier select i, 'chantier ' || i from generate_series(1, 400) i");
+        s3_bed::point(&mut bed, &bucket);
+        let proxy = FaultProxy::before(&bucket.place.endpoint);
+        let sink = Sink::start();
+        let engine = Engine::at(bed.path().join("docker.sock"));
+        let disk = Disk::mount(&bed.dir(), "6m");
+        let docker = format!("unix://{}", engine.0.display());
+        let told = format!("webhook+http://{}/told", sink.address);
+        let endpoint = proxy.endpoint();
+        for (name, value) in [
+            ("BACKUP_NAME", "hub/chantiers"),
+            ("DOCKER_HOST", &docker),
+            ("S3_ENDPOINT_URL", &endpoint),
+            ("BACKUP_S3_DEADLINE_MINUTES", "1"),
+            ("BACKUP_RETENTION_DAYS", "7"),
+            ("BACKUP_S3_RETENTION_DAYS", "14"),
+            ("BACKUP_NOTIFY", &told),
+            ("BACKUP_NOTIFY_LEVEL", "success"),
+            ("BACKUP_NOTIFY_DIGEST", "weekly"),
+        ] {
+            bed.set(name, value);
+        }
+        Some(Self { server, bed, bucket, proxy, sink, engine, disk })
+    }
+
+    /// What people were told, in its order.
+    fn told(&self) -> String {
+        let line = |got: &sink::Got| {
+            let notice = got.json();
+            let of = |name: &str| notice[name].as_str().unwrap_or_default().to_owned();
+            let over = if notice["recovered"] == true { " (over)" } else { "" };
+            format!(
+                "{}  {}{over}  {}: {}\n",
+                simulated::shown(of("at").parse().unwrap()),
+                of("level"),
+                of("event"),
+                of("title")
+            )
+        };
+        self.sink.taken().iter().map(line).collect()
+    }
+
+    /// Without what another run has otherwise.
+    fn same(&self, text: &str) -> String {
+        let text = text.replace(&self.bed.path().display().to_string(), "/srv");
+        let text = text.replace(&self.bucket.place.bucket, "bucket").replace(&self.bucket.prefix, "prefix");
+        let endpoint = self.proxy.endpoint();
+        text.replace(endpoint.trim_start_matches("http://"), "s3.example").replace(&self.server.server.container, "db")
+    }
+
+    fn day_of_work(&self) {
+        self.bed.psql("insert into chantier select m + i, 'chantier ' || (m + i) from generate_series(1, 5) i, (select max(id) m from chantier)");
+    }
+
+    fn accept_all(&self, sidecar: &Sidecar) {
+        let context = sidecar.context();
+        let all = sidecar.by_hand(catalogue::load(&context)).unwrap();
+        let suspicious: Vec<_> = all.entries().iter().filter(|entry| entry.is_suspicious()).collect();
+        assert!(
+            !suspicious.is_empty(),
+            "nothing is suspicious:\n{}\n{}\n{}",
+            self.told(),
+            sidecar.history(),
+            sidecar.log().join("\n")
+        );
+        accept::accept(&context, &suspicious, "command, uid 1000").unwrap();
+    }
+}
+
+#[test]
+fn fault_45_a_month_is_told_as_it_was() {
+    let Some(house) = House::build("month") else { return };
+    let mut health = Vec::new();
+    let sidecar = Sidecar::start("2037-10-17 12:00", &house.bed.env);
+    let mut noon = |day: &str| {
+        sidecar.until(&format!("2037-{day} 12:00"));
+        health.push(sidecar.state());
+        house.day_of_work();
+    };
+    for day in ["10-18", "10-19"] {
+        noon(day);
+    }
+
+    // The engine is down for a night; in the morning somebody starts it, and asks for a backup.
+    sidecar.until("2037-10-20 02:30");
+    house.engine.down();
+    sidecar.until("2037-10-20 09:30");
+    house.engine.up();
+    sidecar.ask_for_backup();
+    noon("10-20");
+    noon("10-21");
+
+    // The database restarts at the very moment.
+    sidecar.until("2037-10-22 02:59");
+    let mut restart = Command::new("docker").args(["restart", &house.server.server.container]).spawn().unwrap();
+    let ready = || house.server.server.client("postgres", &["pg_isready", "-q"]).status().unwrap().success();
+    wait_for("the database is away", || !ready());
+    sidecar.until("2037-10-22 03:00");
+    restart.wait().unwrap();
+    // The night of 25 October has 25 hours.
+    for day in ["10-22", "10-23", "10-24", "10-25"] {
+        noon(day);
+    }
+
+    // The disk is full for a night and a morning.
+    sidecar.until("2037-10-26 01:30");
+    house.disk.fill();
+    sidecar.until("2037-10-26 10:30");
+    house.disk.clear();
+    for day in ["10-26", "10-27", "10-28"] {
+        noon(day);
+    }
+
+    // The bucket cannot be reached for three days.
+    house.proxy.rules([Rule::on("", Fault::Reset)]);
+    sidecar.without_patience(true);
+    for day in ["10-29", "10-30", "10-31"] {
+        noon(day);
+    }
+    house.proxy.heal();
+    sidecar.without_patience(false);
+    for day in ["11-01", "11-02"] {
+        noon(day);
+    }
+
+    // Somebody sets the clock a day ahead, and back after two hours.
+    sidecar.set_clock(TimeDelta::days(1));
+    sidecar.until("2037-11-03 14:00");
+    sidecar.set_clock(-TimeDelta::days(1));
+    for day in ["11-03", "11-04", "11-05"] {
+        noon(day);
+    }
+
+    // A table is emptied by mistake. Two nights later somebody says that this is so.
+    house.bed.psql("truncate chantier; insert into chantier values (1, 'chantier 1')");
+    for day in ["11-06", "11-07"] {
+        noon(day);
+    }
+    house.accept_all(&sidecar);
+    for day in ["11-08", "11-09"] {
+        noon(day);
+    }
+
+    // The key of the bucket expires; two days later there is a new one in the file of secrets.
+    house.proxy.rules([Rule::on(
+        "",
+        Fault::Instead(Answer::error(403, "ExpiredToken").saying("The provided token has expired.")),
+    )]);
+    for day in ["11-10", "11-11"] {
+        noon(day);
+    }
+    house.proxy.heal();
+    sidecar.reload();
+    for day in ["11-12", "11-13", "11-14", "11-15", "11-16", "11-17"] {
+        noon(day);
+    }
+
+    insta::with_settings!({ filters => filters() }, {
+        insta::assert_snapshot!("health", health.join("\n"));
+        insta::assert_snapshot!("told", sorted(house.same(&house.told())));
+        insta::assert_snapshot!("history", sorted(house.same(&sidecar.history())));
+        insta::assert_snapshot!("list", sidecar.list());
+    });
+}
+
+/// What happens at one moment has no order of its own.
+fn sorted(text: String) -> String {
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    lines.sort_unstable();
+    lines.concat()
+}
+
+/// What differs from one machine to another.
+fn filters() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (r"\d+(\.\d+)? [kMG]?B\b", "[size]"),
+        (r"\d{8}T\d{6}Z-[0-9a-f]+", "[id]"),
+        (r"[0-9a-f]{64}", "[hex]"),
+        // A signal is heard at once, or a minute later; who asked is not known of what the disk did not take.
+        (r"09:31", "09:30"),
+        (r"_093100", "_093000"),
+        (r"\(-\)", "(schedule)"),
+    ]
+}

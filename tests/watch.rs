@@ -1,0 +1,215 @@
+//! Whether somebody is told: alerts, the history, hooks, and a supervisor that is asked by signals; against a real server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::{Bed, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn bed(label: &str) -> Bed {
+    let mut bed = Bed::filled(label);
+    // How full the disk of the tests is, is not what they are about.
+    bed.set("BACKUP_DISK_FLOOR", "0");
+    bed
+}
+
+fn kinds(bed: &Bed, exit: i32) -> Vec<String> {
+    let json = bed.run(&["check", "--json"]).expect(exit).json();
+    let kind = |alert: &Value| alert["kind"].as_str().unwrap().to_owned();
+    json["alerts"].as_array().unwrap().iter().map(kind).collect()
+}
+
+#[test]
+fn a_failed_run_is_told_until_the_next_good_one() {
+    let mut bed = bed("failed");
+    bed.backup();
+    bed.run(&["check"]).expect(0).says("nothing needs you");
+    let database = bed.database.clone();
+    bed.set("POSTGRES_DB", "no_such_database");
+    bed.run(&["backup"]).expect(1);
+    bed.set("POSTGRES_DB", &database);
+    bed.run(&["check"]).expect(1).prints("Failure: the backup of").prints("no_such_database").says("amarre history");
+    assert_eq!(kinds(&bed, 1), ["run_failed"], "it goes on");
+    bed.backup();
+    bed.run(&["check"]).expect(0).says("over: the backup of");
+}
+
+#[test]
+fn fault_25_older_backups_are_held_until_somebody_accepts() {
+    let mut bed = bed("accept");
+    bed.set("BACKUP_KEEP_VERIFIED", "1");
+    let first = bed.backup()["file"].as_str().unwrap().to_owned();
+    bed.psql("truncate customer cascade");
+    let second = bed.backup();
+    let id = second["id"].as_str().unwrap();
+    assert!(second["suspicious"].to_string().contains("public.customer had 500 rows"), "{second}");
+    // As long as nobody has looked, the next one is too.
+    let third = bed.backup();
+    assert!(!third["suspicious"].as_array().unwrap().is_empty(), "{third}");
+    bed.run(&["check"]).expect(1).prints("Warning: 2 suspicious").prints(id).says("amarre accept");
+    bed.run(&["show", id]).expect(0).prints("public.customer").prints("-500");
+    bed.run(&["accept", &first]).expect(2).says("is not suspicious");
+    bed.run(&["accept", id]).expect(0).prints("accepted");
+    assert_eq!(kinds(&bed, 1), ["suspicious"], "the third is a backup of its own");
+    bed.run(&["accept", "--all"]).expect(0);
+    bed.run(&["check"]).expect(0).says("over:");
+    bed.run(&["accept", "--all"]).expect(0).says("no backup is suspicious");
+    assert_eq!(bed.backup()["suspicious"].as_array().unwrap().len(), 0, "that is usual now");
+    let shown = bed.run(&["show", id, "--json"]).expect(0).json();
+    assert!(shown["accepted"]["by"].as_str().unwrap().starts_with("command, uid"), "{shown}");
+    assert_eq!(shown["compared_with"], first);
+}
+
+#[test]
+fn fault_42_a_backup_that_was_cut_is_told_of() {
+    let bed = bed("cut");
+    bed.backup();
+    let file = bed.backup_file();
+    let length = fs::metadata(&file).unwrap().len();
+    fs::File::options().write(true).open(&file).unwrap().set_len(length - 1).unwrap();
+    let found = bed.run(&["check"]).expect(1);
+    let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+    found.prints("damaged here").prints(&name);
+}
+
+#[test]
+fn the_history_says_what_was_done_by_whom_and_why() {
+    let mut bed = bed("history");
+    bed.set("BACKUP_RETENTION_DAYS", "1").set("BACKUP_KEEP_VERIFIED", "1");
+    let made = bed.backup();
+    let file = made["file"].as_str().unwrap();
+    bed.run(&["verify", "--latest"]).expect(0);
+    bed.run(&["delete", file, "--yes-delete", file]).expect(0);
+    let history = bed.run(&["history", "--json"]).expect(0).json();
+    let history = history["history"].as_array().unwrap();
+    let runs: Vec<_> =
+        history.iter().filter(|one| one["what"] == "run").map(|one| one["kind"].as_str().unwrap()).collect();
+    assert_eq!(runs, ["delete", "verify", "backup"]);
+    let backup = history.last().unwrap();
+    assert_eq!(backup["id"], made["id"], "the run and its backup have one name");
+    assert!(backup["asked"].as_str().unwrap().starts_with("command, uid"), "{backup}");
+    let gone = history.iter().find(|one| one["what"] == "deleted").expect("the deletion");
+    assert_eq!((gone["file"].as_str(), gone["why"].as_str()), (Some(file), Some("a person asked for it")));
+    // Also of what is gone something is known: by its run and by its name.
+    for name in [made["id"].as_str().unwrap(), file] {
+        bed.run(&["show", name]).expect(0).prints("a person asked for it").prints("backup");
+    }
+    bed.run(&["history", "--since", "1d"]).expect(0).prints("deleted").prints("done");
+    bed.run(&["history", "--since", "2020-01-01"]).expect(0).prints("backup");
+    bed.run(&["history", "--since", "yesterday"]).expect(2).says("'yesterday' is no time").says("30d");
+    bed.run(&["show", "nonsense"]).expect(2);
+}
+
+#[test]
+fn fault_35_a_journal_that_was_lost_or_damaged_is_made_again_from_manifests() {
+    let bed = bed("recalled");
+    let made = bed.backup();
+    let journal = bed.dir().join("amarre.sqlite");
+    for end in ["-wal", "-shm"] {
+        // Not there where the last process has ended in order.
+        let _ = fs::remove_file(PathBuf::from(format!("{}{end}", journal.display())));
+    }
+    fs::write(&journal, [0xa5; 8192]).unwrap();
+    bed.run(&["backup"]).expect(0).says("the journal was damaged").says("entered from their manifests");
+    let history = bed.run(&["history", "--json"]).expect(0).json();
+    let recalled = history["history"].as_array().unwrap().iter().find(|one| one["asked"] == "manifest").expect("one");
+    assert_eq!((&recalled["id"], &recalled["file"]), (&made["id"], &made["file"]));
+    let second = bed.run(&["backup"]).expect(0);
+    assert!(!second.err.contains("entered from"), "{}", second.err);
+}
+
+#[test]
+fn hooks_run_before_and_after_and_know_how_it_went() {
+    let mut bed = bed("hooks");
+    let seen = bed.path().join("seen");
+    let script = format!(
+        "sh -c 'echo \"$BACKUP_OUTCOME $BACKUP_EXIT ${{BACKUP_FILE##*/}} $BACKUP_ROWS $BACKUP_ERROR\" >> {}'",
+        seen.display()
+    );
+    bed.set("BACKUP_BEFORE", &script).set("BACKUP_AFTER", &script).set("BACKUP_ON_FAILURE", &script);
+    let made = bed.backup();
+    let file = made["file"].as_str().unwrap();
+    let lines = fs::read_to_string(&seen).unwrap();
+    assert_eq!(lines, format!("started    \ndone 0 {file} {} \n", made["rows"]));
+    fs::remove_file(&seen).unwrap();
+    // What fails before stops the run, and is no backup.
+    let before = bed.files();
+    bed.set("BACKUP_BEFORE", "sh -c 'echo broken >&2; exit 7'");
+    bed.run(&["backup"]).expect(1).says("BACKUP_BEFORE failed").says("broken");
+    assert_eq!(bed.files(), before);
+    let lines = fs::read_to_string(&seen).unwrap();
+    assert!(lines.starts_with("failed 1   BACKUP_BEFORE failed"), "{lines}");
+    // What fails after is said, and the backup stays.
+    bed.set("BACKUP_BEFORE", "").set("BACKUP_AFTER", "/no/such/program");
+    bed.run(&["backup"]).expect(0).says("BACKUP_AFTER failed");
+    assert!(bed.files().len() > before.len());
+}
+
+#[test]
+fn a_hook_beside_the_database_and_one_that_hangs() {
+    let mut bed = bed("hooks_db");
+    bed.set("BACKUP_BEFORE", "db: psql -X -c 'create table made_by_hook as select 1 as a'");
+    let made = bed.backup();
+    assert!(bed.manifest(made["file"].as_str().unwrap())["content"]["tables"]["public.made_by_hook"]["rows"] == 1);
+    bed.set("BACKUP_BEFORE", "sleep 600").set("BACKUP_HOOK_TIMEOUT", "1");
+    bed.run(&["backup"]).expect(1).says("not over after 1 s");
+    bed.set("BACKUP_BEFORE", "db:");
+    bed.run(&["backup"]).expect(2).says("'BACKUP_BEFORE' is no command");
+}
+
+/// The supervisor's own words, as far as they have come.
+fn log(bed: &Bed) -> String {
+    fs::read_to_string(bed.path().join("log")).unwrap_or_default()
+}
+
+#[test]
+fn a_supervisor_backs_up_at_a_signal_and_reads_its_secrets_again() {
+    let mut bed = bed("signals");
+    let secret = bed.path().join("user");
+    fs::write(&secret, format!("{}\n", bed.server.user)).unwrap();
+    let secret = secret.as_path();
+    bed.set("POSTGRES_USER", "").set("POSTGRES_USER_FILE", secret.to_str().unwrap());
+    let log_file = bed.path().join("log").display().to_string();
+    bed.set("BACKUP_SCHEDULE", "0 3 1 1 *").set("BACKUP_LOG_FILE", &log_file);
+    let supervisor = bed.start(&["supervise"]);
+    let pid = Pid::from_raw(i32::try_from(supervisor.id()).unwrap());
+    wait_for("the supervisor says when its next backup is", || log(&bed).contains("next backup"));
+    kill(pid, Signal::SIGUSR1).unwrap();
+    wait_for("the backup that was asked for", || {
+        let history = bed.run(&["history", "--json"]).json();
+        let runs = history["history"].as_array().unwrap();
+        runs.iter().any(|run| run["asked"] == "signal" && run["outcome"] == "done")
+    });
+    // A bad file keeps the old settings; a good one is taken.
+    fs::write(secret, b"").unwrap();
+    kill(pid, Signal::SIGHUP).unwrap();
+    wait_for("the refusal", || log(&bed).contains("the new settings are not used"));
+    fs::write(secret, b"nobody_of_that_name\n").unwrap();
+    kill(pid, Signal::SIGHUP).unwrap();
+    wait_for("the new settings", || log(&bed).contains("settings read again: POSTGRES_USER"));
+    kill(pid, Signal::SIGUSR1).unwrap();
+    wait_for("a backup as somebody else, which fails", || {
+        log(&bed).contains("nobody_of_that_name") && kinds(&bed, 1).contains(&"run_failed".to_owned())
+    });
+    let status = bed.run(&["status", "--json"]).expect(0).json();
+    assert!(status["jobs"]["backup"]["ended_at"].is_string(), "{status}");
+    kill(pid, Signal::SIGTERM).unwrap();
+    supervisor.end().expect(0);
+    // Somebody who makes the container anew is not told so; whoever forgets it is.
+    assert!(!kinds(&bed, 1).contains(&"not_running".to_owned()));
+    let state = bed.dir().join(".amarre/supervisor.state");
+    let mut seen: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    seen["beat_at"] = "2025-01-01T00:00:00Z".into();
+    fs::write(&state, seen.to_string()).unwrap();
+    assert!(kinds(&bed, 1).contains(&"not_running".to_owned()));
+}
