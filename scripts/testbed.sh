@@ -12,6 +12,7 @@
 #   toolchain-image        the image that the Dockerfile builds from source in
 #   binary [--features X]  the static release binary; prints its path
 #   sidecar-image [TAG]    the sidecar's image (amarre:testbed) with that binary; [TAG --features X] hands features on
+#   source-image [TAG]     the same as its Dockerfile builds it from source, and that binary as target/image/amarre
 #   postgres-local         programs of a local PostgreSQL server; prints their directory
 #   garage                 a real S3 server, built from source where it is missing; prints its path
 #   moto                   a simulation of AWS's S3, from PyPI; prints its path
@@ -29,7 +30,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image postgres-local garage moto aiosmtpd awscli up down '
+readonly COMMANDS=' engine engine-stop compose base-image images postgres-image toolchain-image binary sidecar-image source-image postgres-local garage moto aiosmtpd awscli up down '
 readonly BASE_IMAGE=alpine:3.22
 readonly STAND_IN=amarre-testbed
 readonly TEST_MAJORS='17 15'
@@ -332,6 +333,24 @@ sidecar_image_locked() {
   say "sidecar-image: building $1"
   quietly sidecar-image docker build -t "$1" -f "$AMARRE_ROOT/docker/backup-cron/Dockerfile" \
     --build-arg BINARY=prebuilt --build-arg PREBUILT=target/image/amarre "$AMARRE_ROOT"
+}
+
+# As people build it who have no toolchain. What it leaves in target/image is what the image has.
+cmd_source_image() {
+  local tag=${1:-amarre:testbed}
+  cmd_base_image
+  cmd_toolchain_image
+  with_lock sidecar-image source_image_locked "$tag"
+}
+
+source_image_locked() {
+  local made
+  say "source-image: building $1 inside Docker"
+  quietly source-image docker build -t "$1" -f "$AMARRE_ROOT/docker/backup-cron/Dockerfile" "$AMARRE_ROOT"
+  mkdir -p "$AMARRE_ROOT/target/image"
+  made=$(docker create "$1")
+  docker cp "$made:/usr/local/bin/amarre" "$AMARRE_ROOT/target/image/amarre"
+  docker rm "$made" >/dev/null
 }
 
 # --- a local PostgreSQL -------------------------------------------------------------------------------------------

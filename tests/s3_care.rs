@@ -386,3 +386,30 @@ async fn fault_54_what_lies_there_is_never_replaced_whatever_the_store_thinks_of
     assert_eq!(bucket.get(name), b"theirs");
     assert_eq!(bucket.all(), [name]);
 }
+
+/// What has to be thawed is asked for by the restore itself, which says that nothing was restored yet.
+#[test]
+fn a_restore_asks_for_what_is_frozen() {
+    let Some(bucket) = Bucket::simulated() else {
+        s3::skipped("a restore of what is frozen");
+        return;
+    };
+    let mut bed = Bed::filled("frozen");
+    s3_bed::point(&mut bed, &bucket);
+    bed.set("BACKUP_S3_STORAGE_CLASS", "GLACIER");
+    let content = bed.content();
+    let made = bed.backup();
+    let file = made["file"].as_str().unwrap();
+    for name in names(&made) {
+        fs::remove_file(bed.dir().join(name)).unwrap();
+    }
+    bed.psql("drop table stock.item cascade");
+    let replace = format!("--yes-replace={}", bed.database);
+    bed.run(&["restore", "--from-s3", file, &replace]).expect(1).says("is frozen (GLACIER)").says("--thaw");
+    let asked = ["restore", "--from-s3", file, "--thaw", "5", &replace];
+    bed.run(&asked).expect(1).says("nothing was restored").says("for 5 days");
+    // The simulation thaws at once.
+    bed.run(&asked).expect(0);
+    assert_eq!(bed.content(), content);
+    bed.run(&["restore", file, "--thaw"]).expect(2);
+}

@@ -120,7 +120,7 @@ pub async fn examine(app: &App, problems: &Problems) -> Vec<Check> {
     checks.push(host::privileges());
     checks.extend(times::check(app, &unusable, found.as_ref().map(|(engine, _)| engine)).await);
     checks.extend(places::check(app, &installation, &unusable).await);
-    checks.extend(notifications(app).await);
+    checks.extend(notifications(app, &unusable).await);
     checks
 }
 
@@ -134,9 +134,13 @@ pub async fn examine_s3(app: &App, problems: &Problems) -> Vec<Check> {
 
 /// Whether those who shall be told can be reached, and could be when there was something to tell. Nobody is told anything for this: that is
 /// `amarre notify --test`.
-async fn notifications(app: &App) -> Vec<Check> {
+async fn notifications(app: &App, unusable: &Unusable) -> Vec<Check> {
     const NAME: &str = "notifications";
     let channels = &app.settings.notify.channels;
+    // Channels were asked for, and why there are none has its line.
+    if channels.is_empty() && unusable.any(|name| name.starts_with("BACKUP_NOTIFY")) {
+        return Vec::new();
+    }
     if channels.is_empty() {
         return vec![Check::warning(NAME, t!("doctor.notifications_none"), t!("cmd.notify.none_hint"))];
     }
@@ -146,7 +150,7 @@ async fn notifications(app: &App) -> Vec<Check> {
         let count = counts.iter().find(|count| count.channel == channel.id);
         // What was given up before the last that arrived is mended.
         let is_bad = |count: &&crate::journal::outbox::Count| {
-            count.waiting > 0 || (count.given_up > 0 && count.last_sent.is_none())
+            count.waiting > 0 || count.last_given_up > count.last_sent
         };
         let trouble = count.filter(is_bad).and_then(|count| count.last_error.clone());
         let (kind, to) = (channel.kind, escape(&channel.shown));

@@ -192,9 +192,8 @@ async fn sync_of(app: &App, context: &Context) -> Result<Synced, Failure> {
     let record = Record::new(app, RunKind::Sync);
     let result = sync::sync(context, SYNC_PATIENCE).await.map_err(Failure::from);
     match &result {
-        Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() && !record.follows_a_partial() => {}
-        // A place that is away for days is asked every hour: that it is was written down.
-        Ok(synced) if synced.copied.is_empty() && !synced.failed.is_empty() && record.follows_a_partial() => {}
+        // Nothing was to be done, and nothing is new: a place that is away for days is asked every hour, and that was written down.
+        Ok(synced) if synced.copied.is_empty() && synced.failed.is_empty() != record.follows_a_partial() => {}
         Ok(synced) => {
             let exit = if synced.failed.is_empty() { Exit::Done } else { Exit::Partial };
             record.begin(app);
@@ -331,6 +330,11 @@ impl Record {
         Self { started: app.clock.now(), ..self }
     }
 
+    /// The journal as it is now: what was opened hours ago may have been set aside meanwhile.
+    fn journal(&self, app: &App) -> std::sync::Arc<dyn Journal> {
+        app.books().map_or_else(|_| std::sync::Arc::clone(&self.journal), |journal| journal)
+    }
+
     /// It begins: with the lock held, or what recovery finds unfinished would be this very run.
     pub fn begin(&self, app: &App) {
         // What ended before comes before.
@@ -358,7 +362,7 @@ impl Record {
             blocked: stage.blocked,
         };
         let stages: Vec<StageTime> = timings.stages.iter().map(of).collect();
-        if let Err(error) = self.journal.put_stages(&self.id, &stages) {
+        if let Err(error) = self.journal(app).put_stages(&self.id, &stages) {
             app.warn(error.to_string());
         }
     }
@@ -381,8 +385,9 @@ impl Record {
             file,
             bytes,
         };
-        let is_kept = match self.journal.finish(&self.id, self.kind, &end) {
-            Ok(()) => self.journal.keeps_letters(),
+        let journal = self.journal(app);
+        let is_kept = match journal.finish(&self.id, self.kind, &end) {
+            Ok(()) => journal.keeps_letters(),
             Err(error) => {
                 app.warn(error.to_string());
                 false

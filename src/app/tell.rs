@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::App;
+use super::{App, SUPERVISE};
 use crate::domain::notice::channel::{PING_FAIL, PING_START, PING_SUCCESS};
 use crate::domain::notice::{Kind, Level, Notice, Place};
 use crate::domain::text::{escape, without_rows};
@@ -35,6 +35,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The first pause after a message failed, and the longest.
 const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(30);
 const PAUSE: TimeDelta = TimeDelta::minutes(30);
+
+/// So often a letter is tried at least, whatever its age.
+const LEAST_TRIES: u32 = 5;
 
 /// A ping that says that a run begins is no news after that.
 const START_IS_OLD: TimeDelta = TimeDelta::minutes(10);
@@ -194,6 +197,7 @@ impl App {
                     Ok(None) => break,
                     Err(error) => {
                         tracing::debug!(%error, "outbox");
+                        self.deliver_unwritten(channel, outbox.as_ref(), until, cancel, &mut done).await;
                         break;
                     }
                 };
@@ -213,6 +217,34 @@ impl App {
             }
         }
         done
+    }
+
+    /// Where not even can be written down who has a letter, the supervisor remembers what it sent; a command would forget.
+    async fn deliver_unwritten(
+        &self,
+        channel: &Channel,
+        outbox: &dyn Outbox,
+        until: Instant,
+        cancel: &CancellationToken,
+        done: &mut Delivered,
+    ) {
+        if self.work != SUPERVISE {
+            return;
+        }
+        let mut waiting = outbox.waiting(&channel.id, self.clock.now()).unwrap_or_default();
+        waiting.retain(|letter| !self.is_unwritten(letter));
+        for letter in waiting {
+            if cancel.is_cancelled() || Instant::now() >= until {
+                return;
+            }
+            if let Err(error) = self.send(channel, &letter, until, cancel).await {
+                tracing::debug!(%error, "outbox");
+                done.failed += 1;
+                return;
+            }
+            self.post.unwritten().insert(key(&letter));
+            done.sent += 1;
+        }
     }
 
     async fn send(
@@ -251,7 +283,8 @@ impl App {
             Ok(()) => outbox.sent(letter, now),
             Err(error) => {
                 let why = self.mask().apply(&error.to_string());
-                let is_over = now - letter.put_at >= PATIENCE;
+                // A machine that was off for a day has tried nothing yet.
+                let is_over = now - letter.put_at >= PATIENCE && letter.tries >= LEAST_TRIES;
                 match error.again() {
                     Again::Later(after) if !is_over => {
                         let next = now + pause(letter.tries, after);
@@ -368,12 +401,23 @@ impl App {
         let mut open = self.post.open.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = &self.settings.backup_dir;
         let file = || std::fs::metadata(dir.join(FILE)).map(|meta| (meta.dev(), meta.ino())).ok();
-        if let Some(open) = open.as_ref().filter(|open| file() == Some(open.file) && open.since.elapsed() < LOOK_AGAIN)
-        {
-            return Ok(Arc::clone(&open.journal));
+        let known = open.take().filter(|open| file() == Some(open.file));
+        if let Some(known) = known.as_ref().filter(|known| known.since.elapsed() < LOOK_AGAIN) {
+            let journal = Arc::clone(&known.journal);
+            *open = Some(Open { journal: Arc::clone(&journal), ..*known });
+            return Ok(journal);
         }
-        *open = None;
-        let opened = SqliteJournal::open(dir, self.clock.now())?;
+        let opened = match (SqliteJournal::open(dir, self.clock.now()), known) {
+            (Ok(opened), _) => opened,
+            // A disk that is full has no room for what opening wants; whoever is in needs none.
+            (Err(error), Some(known)) => {
+                tracing::debug!(%error, "journal");
+                let journal = Arc::clone(&known.journal);
+                *open = Some(Open { since: Instant::now(), ..known });
+                return Ok(journal);
+            }
+            (Err(error), None) => return Err(error),
+        };
         if let Some(path) = &opened.set_aside {
             self.warn(t!("app.journal_set_aside", path = escape(&path.display().to_string())));
         }

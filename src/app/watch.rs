@@ -56,14 +56,13 @@ impl App {
         let context = self.context_to_look().await?;
         let dir = &self.settings.backup_dir;
         let (alive, state) = state::look(dir).map_err(|error| refused_supervisor(dir, &Refused::Io(error)))?;
-        let sync = state.as_ref().filter(|_| alive).and_then(|state| state.jobs.get(&Job::Sync)?.running_since);
+        let working = |job| state.as_ref().filter(|_| alive).and_then(|state| state.jobs.get(&job)?.running_since);
         // First, since it may hold what is not known otherwise.
         if context.journal.keeps_letters() {
             self.spare.hand_over(&*context.journal);
         }
-        let backup = state.as_ref().filter(|_| alive).and_then(|state| state.jobs.get(&Job::Backup)?.running_since);
         let expected = Expected {
-            backing_up: backup.is_some(),
+            backing_up: working(Job::Backup).is_some(),
             schedule: &self.settings.schedule,
             zone: self.settings.zone,
             since: state.as_ref().map(|state| state.installed_at),
@@ -71,7 +70,7 @@ impl App {
             jump: state.as_ref().and_then(|state| state.jump),
             at_work: self.holder().is_some(),
             unwritten: self.spare.last_end(RunKind::Backup),
-            syncing: sync.is_some_and(|since| (self.clock.now() - since).abs() < LONGEST_SYNC),
+            syncing: working(Job::Sync).is_some_and(|since| (self.clock.now() - since).abs() < LONGEST_SYNC),
             // A container that is made anew is away for a moment.
             stopped: !alive && state.as_ref().is_some_and(|state| self.clock.now() - state.beat_at > STUCK),
         };
@@ -100,6 +99,12 @@ impl App {
                     return changes;
                 }
                 Err(error) => self.warn(error.to_string()),
+            }
+            // What can be read was told, by whichever process.
+            if self.spare.ahead().is_none()
+                && let Ok(firing) = journal.firing()
+            {
+                self.spare.follow(firing);
             }
         }
         let changes = self.spare.watch(Look::silent(found, now)).unwrap_or_default();

@@ -149,6 +149,8 @@ pub struct RestoreArgs {
     pub latest: bool,
     #[arg(long, value_name = "NAME", conflicts_with = "undo")]
     pub from_s3: Option<String>,
+    #[arg(long, value_name = "DAYS", num_args = 0..=1, default_missing_value = "3", value_parser = clap::value_parser!(u32).range(1..=365), conflicts_with_all = ["file", "undo"])]
+    pub thaw: Option<u32>,
     #[arg(long, conflicts_with_all = ["into", "no_keep_old"])]
     pub undo: bool,
     #[arg(long, value_name = "DATABASE")]

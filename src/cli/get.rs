@@ -10,7 +10,6 @@ use crate::cli::Context;
 use crate::cli::args::GetArgs;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
-use crate::operations;
 use crate::operations::fetch::{self, Thaw};
 
 /// Runs the command.
@@ -21,23 +20,16 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     let app = context.app("get");
     let operations = app.context().await?;
     let found = fetch::find(&operations, &args.wanted).await?;
-    if let Some(days) = args.thaw {
-        let Some(found) = found.first() else { return Err(operations::Error::NoRemote.into()) };
-        let file = escape(&found.file);
-        match found.store.thaw(&found.file, days).await? {
-            // It can be fetched, and is.
-            Thaw::Readable => {}
-            state => {
-                if args.json {
-                    let (place, state) = (found.store.place(), if state == Thaw::Asked { "asked" } else { "coming" });
-                    context.output.json(&report(&found.file, Some(&place), state, None))?;
-                    return Ok(Exit::Done);
-                }
-                let key = if state == Thaw::Asked { "fetch.thaw_asked" } else { "fetch.thaw_coming" };
-                context.output.message(&t!(key, file = file, place = found.store.place(), days = days));
-                return Ok(Exit::Done);
-            }
+    if let Some(days) = args.thaw
+        && let Some(thawing) = fetch::thaw(&operations, &found, days).await?
+    {
+        if args.json {
+            let state = if thawing.state == Thaw::Asked { "asked" } else { "coming" };
+            context.output.json(&report(&thawing.file, Some(&thawing.place), state, None))?;
+        } else {
+            context.output.message(&thawing.said());
         }
+        return Ok(Exit::Done);
     }
     let _lock = app.lock(&operations).await?;
     let file = fetch::first(&operations, &found).await?;

@@ -11,7 +11,8 @@ use crate::cli::{Context, output, prompt, timings};
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
 use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
-use crate::operations::{self, fetch};
+use crate::operations::fetch::{self, Found};
+use crate::operations;
 
 /// The scripts' rule: a restore over ten minutes is looked into.
 const SLOW_SECONDS: i64 = 600;
@@ -35,10 +36,12 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
         Wanted::File(file) => app.source(&file)?,
         Wanted::Bucket(name) => {
             let found = fetch::find(&operations, &name).await?;
+            thaw(&operations, &found, args).await?;
             Source::Name(fetch::first(&operations, &found).await?)
         }
         Wanted::Latest | Wanted::Undo => {
             let found = fetch::newer(&operations).await?;
+            thaw(&operations, &found, args).await?;
             match found.first() {
                 Some(newest) => match fetch::first(&operations, &found).await {
                     Ok(file) => Source::Name(file),
@@ -80,6 +83,19 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     record.end(&app, exit, about, result.as_ref().err());
     show_result(context, args, &plan, &result?)?;
     Ok(Exit::Done)
+}
+
+/// With `--thaw`, what is frozen is asked for. It is no restore then: who waits for one must not take it for done.
+async fn thaw(operations: &operations::Context, found: &[Found], args: &RestoreArgs) -> Result<(), Failure> {
+    let Some(days) = args.thaw else { return Ok(()) };
+    match fetch::thaw(operations, found, days).await? {
+        None => Ok(()),
+        Some(thawing) => Err(Failure {
+            message: t!("fetch.not_yet", file = escape(&thawing.file), place = escape(&thawing.place)).into_owned(),
+            hint: Some(thawing.said()),
+            exit: Exit::Failed,
+        }),
+    }
 }
 
 async fn execute(

@@ -56,6 +56,23 @@ impl Outbox for SqliteJournal {
         Ok(None)
     }
 
+    fn waiting(&self, channel: &str, now: DateTime<Utc>) -> Result<Vec<Letter>, Error> {
+        let stored: Vec<Leased> = self.with(|c| {
+            c.prepare(
+                "SELECT number, notice, put_at, tries FROM letter WHERE channel = ?1 AND state = 'waiting'
+                   AND (leased_until IS NULL OR leased_until <= ?2 OR leased_until > ?3) ORDER BY number",
+            )?
+            .query_map(params![channel, stamp(now), stamp(now + LEASE)], leased)?
+            .collect()
+        })?;
+        // What a newer version wrote is left to it.
+        let letter = |(number, text, put_at, tries): Leased| {
+            let notice = serde_json::from_str(&text).ok()?;
+            Some(Letter { number, channel: channel.to_owned(), notice, put_at, tries, lease: 0 })
+        };
+        Ok(stored.into_iter().filter_map(letter).collect())
+    }
+
     fn sent(&self, letter: &Letter, now: DateTime<Utc>) -> Result<(), Error> {
         self.end(letter.number, letter.lease, State::Sent, None, now)
     }
@@ -94,7 +111,8 @@ impl Outbox for SqliteJournal {
                     count(*) FILTER (WHERE state = 'sent'), max(ended_at) FILTER (WHERE state = 'sent'),
                     count(*) FILTER (WHERE state = 'given_up'),
                     (SELECT error FROM letter last WHERE last.channel = letter.channel AND error IS NOT NULL
-                     ORDER BY number DESC LIMIT 1)
+                     ORDER BY number DESC LIMIT 1),
+                    max(ended_at) FILTER (WHERE state = 'given_up')
                  FROM letter GROUP BY channel ORDER BY channel",
             )?
             .query_map([], count)?
@@ -115,7 +133,7 @@ impl SqliteJournal {
                    AND (leased_until IS NULL OR leased_until <= ?3 OR leased_until > ?4)
                  RETURNING number, notice, put_at, tries",
                 params![channel, stored(lease), stamp(now), stamp(now + LEASE), stamp(now + LONGEST_PAUSE)],
-                |row| Ok((row.get(0)?, row.get(1)?, date(row, 2)?, row.get(3)?)),
+                leased,
             )
             .optional()
         })
@@ -147,6 +165,10 @@ impl SqliteJournal {
 /// Number, notice, when it was put in, tries.
 type Leased = (i64, String, DateTime<Utc>, u32);
 
+fn leased(row: &Row<'_>) -> rusqlite::Result<Leased> {
+    Ok((row.get(0)?, row.get(1)?, date(row, 2)?, row.get(3)?))
+}
+
 /// Writes a letter to each of `channels`; how many are new.
 pub(super) fn put<'a>(
     c: &Connection,
@@ -176,6 +198,7 @@ fn count(row: &Row<'_>) -> rusqlite::Result<Count> {
         last_sent: optional(4)?,
         given_up: row.get(5)?,
         last_error: row.get(6)?,
+        last_given_up: optional(7)?,
     })
 }
 

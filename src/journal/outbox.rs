@@ -44,6 +44,13 @@ pub trait Outbox: Send + Sync {
     /// [`Error`].
     fn due(&self, channel: &str, lease: u64, now: DateTime<Utc>) -> Result<Option<Letter>, Error>;
 
+    /// Letters of `channel` that are due or will be and that nobody has, the oldest first, handed to nobody: for when nothing can be
+    /// written down.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn waiting(&self, channel: &str, now: DateTime<Utc>) -> Result<Vec<Letter>, Error>;
+
     /// It was sent.
     ///
     /// # Errors
@@ -108,6 +115,8 @@ pub struct Count {
     pub last_sent: Option<DateTime<Utc>>,
     /// Letters that were given up, of the last [`MEMORY`].
     pub given_up: u32,
+    /// When the last was given up.
+    pub last_given_up: Option<DateTime<Utc>>,
     /// Why the last that failed did.
     pub last_error: Option<String>,
 }
@@ -198,6 +207,12 @@ impl Outbox for MemoryOutbox {
         }))
     }
 
+    fn waiting(&self, channel: &str, now: DateTime<Utc>) -> Result<Vec<Letter>, Error> {
+        let all = self.lock();
+        let own = all.iter().filter(|kept| kept.letter.channel == channel && kept.state == State::Waiting);
+        Ok(own.filter(|kept| is_free(kept.leased_until, now)).map(|kept| kept.letter.clone()).collect())
+    }
+
     fn sent(&self, letter: &Letter, now: DateTime<Utc>) -> Result<(), Error> {
         self.change(letter, |kept| (kept.state, kept.ended_at) = (State::Sent, Some(now)));
         Ok(())
@@ -247,6 +262,7 @@ impl Outbox for MemoryOutbox {
                 sent: number(State::Sent),
                 last_sent: of(State::Sent).filter_map(|kept| kept.ended_at).max(),
                 given_up: number(State::GivenUp),
+                last_given_up: of(State::GivenUp).filter_map(|kept| kept.ended_at).max(),
                 last_error: own.iter().rev().find_map(|kept| kept.error.clone()),
                 channel: channel.clone(),
             }
@@ -257,6 +273,14 @@ impl Outbox for MemoryOutbox {
 
 /// Whether a letter may be handed out. What lies further ahead than anybody ever puts it was written by a clock that was wrong.
 fn is_due(due_at: DateTime<Utc>, leased_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
-    let is_over = |at: DateTime<Utc>, longest| at <= now || at > now + longest;
-    is_over(due_at, LONGEST_PAUSE) && leased_until.is_none_or(|at| is_over(at, LEASE))
+    is_over(due_at, LONGEST_PAUSE, now) && is_free(leased_until, now)
+}
+
+/// Whether nobody has it.
+fn is_free(leased_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    leased_until.is_none_or(|at| is_over(at, LEASE, now))
+}
+
+fn is_over(at: DateTime<Utc>, longest: TimeDelta, now: DateTime<Utc>) -> bool {
+    at <= now || at > now + longest
 }

@@ -126,6 +126,44 @@ pub async fn newer(context: &Context) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
+/// A copy that cannot be read yet.
+pub struct Thawing {
+    /// Data file.
+    pub file: String,
+    /// Where it lies.
+    pub place: String,
+    /// How far it is.
+    pub state: Thaw,
+    /// For so many days it was asked for.
+    pub days: u32,
+}
+
+impl Thawing {
+    /// What was done, and when to come back, in the operator's language.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let (file, place) = (escape(&self.file), escape(&self.place));
+        match self.state {
+            Thaw::Asked => t!("fetch.thaw_asked", file = file, place = place, days = self.days),
+            Thaw::Coming | Thaw::Readable => t!("fetch.thaw_coming", file = file, place = place),
+        }
+        .into_owned()
+    }
+}
+
+/// Asks for the first of `found` to be readable for `days` days; `None`: it is.
+///
+/// # Errors
+/// What keeps its place from being asked.
+pub async fn thaw(context: &Context, found: &[Found], days: u32) -> Result<Option<Thawing>, Error> {
+    let Some(found) = found.first() else { return Ok(None) };
+    let state = context.or_cancelled(found.store.thaw(&found.file, days)).await?;
+    Ok(match state {
+        Thaw::Readable => None,
+        state => Some(Thawing { file: found.file.clone(), place: found.store.place(), state, days }),
+    })
+}
+
 /// Fetches the first of `found` that can be had; says which. Called with the lock held.
 ///
 /// # Errors

@@ -172,7 +172,7 @@ impl Supervisor {
     pub async fn run(mut self, cancel: &CancellationToken) -> std::io::Result<()> {
         let now = self.clock.now();
         // A disk that is full must not keep it from starting: that is when people must hear of it (fault 35).
-        if let Err(error) = self.state.begin(now) {
+        if let Err(error) = self.state.begin(now, half_a_period(&*self.jobs, now)) {
             self.observer.event(Event::Warning(t!("supervisor.state", cause = error).into_owned()));
         }
         let state = Arc::new(std::sync::Mutex::new(self.state));
@@ -316,17 +316,8 @@ impl Turn {
         }
         let seconds = jump.num_seconds();
         self.warn(t!("supervisor.jumped", seconds = seconds));
-        let (schedule, zone) = self.with.jobs.schedule();
-        let half = schedule.period(now, zone).map_or(TimeDelta::hours(12), |period| period / 2);
-        self.with.write(|state| {
-            state.believe(now);
-            // A slot that ran by a clock that was far ahead must not stand for the next night. One too many is better than none.
-            if state.get().last_slot_run.is_some_and(|last| last - now > half) {
-                let ran = state.ran(now);
-                return state.jumped(Jump { at: now, seconds }).and(ran);
-            }
-            state.jumped(Jump { at: now, seconds })
-        });
+        let half = half_a_period(&*self.with.jobs, now);
+        self.with.write(|state| state.jumped(Jump { at: now, seconds }, half));
         self.watch.ask(now);
     }
 
@@ -419,6 +410,12 @@ impl Turn {
     fn warn(&self, text: impl Into<String>) {
         self.observer.event(Event::Warning(text.into()));
     }
+}
+
+/// Half of the time from one slot to the next.
+fn half_a_period(jobs: &dyn Jobs, now: DateTime<Utc>) -> TimeDelta {
+    let (schedule, zone) = jobs.schedule();
+    schedule.period(now, zone).map_or(TimeDelta::hours(12), |period| period / 2)
 }
 
 #[cfg(test)]

@@ -58,8 +58,8 @@ impl Side {
             self.next = self.next.or_else(|| again.map(|again| now + again));
         }
         // A clock that went back must not hold it up until it has caught up (fault 43).
-        if let (Some(next), Some(every)) = (&mut self.next, self.every) {
-            *next = (*next).min(now + every);
+        if let Some(next) = &mut self.next {
+            *next = (*next).min(now + self.every.unwrap_or(BUSY_AGAIN));
         }
         if cancel.is_cancelled() || self.next.is_none_or(|next| now < next) {
             return has_ended;

@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use crate::domain::alert::Jump;
+use crate::journal::intent::sync_dir;
 
 const STATE: &str = "supervisor.state";
 
@@ -138,23 +139,25 @@ impl StateFile {
         &self.state
     }
 
-    /// A supervisor begins.
+    /// A supervisor begins; `ahead` as for [`StateFile::believe`].
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn begin(&mut self, now: DateTime<Utc>) -> io::Result<()> {
+    pub fn begin(&mut self, now: DateTime<Utc>, ahead: TimeDelta) -> io::Result<()> {
         // Whoever was at work is not any more.
         for job in self.state.jobs.values_mut() {
             job.running_since = None;
         }
-        self.believe(now);
+        self.believe(now, ahead);
         self.state.beat_at = now;
         self.write_for_good()
     }
 
     /// What a clock that was ahead has left is brought back: else nothing would be due, or missed, until that time has come (fault 43).
-    pub fn believe(&mut self, now: DateTime<Utc>) {
+    /// A slot that lies further than `ahead` in what is to come must not stand for the next night: one too many is better than none.
+    fn believe(&mut self, now: DateTime<Utc>, ahead: TimeDelta) {
         self.state.installed_at = self.state.installed_at.min(now);
+        self.state.last_slot_run = self.state.last_slot_run.map(|last| if last - now > ahead { now } else { last });
     }
 
     /// `job` begins.
@@ -176,13 +179,14 @@ impl StateFile {
         self.write()
     }
 
-    /// The clock jumped.
+    /// The clock jumped; `ahead`: half of the time from one slot to the next.
     ///
     /// # Errors
     /// When the file cannot be written; it holds in memory all the same.
-    pub fn jumped(&mut self, jump: Jump) -> io::Result<()> {
+    pub fn jumped(&mut self, jump: Jump, ahead: TimeDelta) -> io::Result<()> {
+        self.believe(jump.at, ahead);
         self.state.jump = Some(jump);
-        self.write()
+        self.write_for_good()
     }
 
     /// Slots up to `until` are done with.
@@ -207,7 +211,7 @@ impl StateFile {
     fn write_for_good(&self) -> io::Result<()> {
         self.write()?;
         File::open(&self.path)?.sync_all()?;
-        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        self.path.parent().map_or(Ok(()), sync_dir)
     }
 
     fn write(&self) -> io::Result<()> {

@@ -128,7 +128,8 @@ impl Store for S3Store {
     async fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.inner.must_be_new(name).await?;
         let piece = Piece { file: Arc::new(bytes.to_vec()), from: 0, length: bytes.len() as u64 };
-        self.inner.put_piece(name, piece, None).await
+        let md5 = piece.md5().await.map_err(|error| self.inner.unread(name, &error))?;
+        self.inner.put_piece(name, piece, md5, None).await
     }
 
     async fn delete(&self, name: &str) -> Result<bool, Error> {

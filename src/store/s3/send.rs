@@ -23,11 +23,16 @@ use crate::store::{Action, Error};
 const DAMAGED_TRIES: u32 = 5;
 
 impl Inner {
-    /// One request for `piece`; with its sha256 beside it, where that is known.
-    pub(super) async fn put_piece(&self, name: &str, piece: Piece, sha256: Option<&str>) -> Result<(), Error> {
+    /// One request for `piece`, which the store takes only if it comes to `md5`; with its sha256 beside it, where that is known.
+    pub(super) async fn put_piece(
+        &self,
+        name: &str,
+        piece: Piece,
+        md5: [u8; 16],
+        sha256: Option<&str>,
+    ) -> Result<(), Error> {
         // What is put at once and has no digest is a manifest or a roles file: that must be readable at any time.
         let class = sha256.and(self.config.making.storage_class());
-        let md5 = piece.md5().await.map_err(|error| self.unread(name, &error))?;
         let making = &self.config.making;
         let (customer, customer_md5) = making.customer();
         let (lock_mode, lock_until) = self.lock();

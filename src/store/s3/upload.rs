@@ -45,6 +45,8 @@ struct Sent {
     bytes: u64,
     /// Of all that was begun to be sent, in order.
     running: Running,
+    /// What is small, as it was read for `running`.
+    whole: Option<[u8; 16]>,
 }
 
 /// A part that lies there.
@@ -73,9 +75,11 @@ impl S3Upload {
         let known = source.grown.borrow().ended;
         let size = part_size(likely, if known { 1 } else { SURPRISE });
         let (stop, stopped) = oneshot::channel();
+        // What is whole already comes from elsewhere than the proof.
+        let running = if known { Running::Sha256(Sha256::new()) } else { Running::Xxh3(Box::default()) };
         let sending =
             Sending { inner: Arc::clone(inner), name: name.to_owned(), source: source.clone(), size, beginning: None };
-        let work = tokio::spawn(sending.run(stopped));
+        let work = tokio::spawn(sending.run(running, stopped));
         Self { inner: Arc::clone(inner), name: name.to_owned(), source, work: Some(work), stop: Some(stop) }
     }
 
@@ -141,10 +145,11 @@ impl S3Upload {
         Ok((expected != found).then(differs))
     }
 
-    /// One request for all of it.
-    async fn put_whole(&self, stored: &Measure) -> Result<Object, Error> {
+    /// One request for all of it. The store is told the MD5 of the very read that was compared with the proof.
+    async fn put_whole(&self, md5: Option<[u8; 16]>, stored: &Measure) -> Result<Object, Error> {
         let piece = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: stored.bytes };
-        self.inner.put_piece(&self.name, piece, Some(&stored.sha256)).await?;
+        let md5 = md5.ok_or_else(|| self.inner.ended(&self.name))?;
+        self.inner.put_piece(&self.name, piece, md5, Some(&stored.sha256)).await?;
         self.inner.compare(&self.name, stored, None).await
     }
 }
@@ -165,7 +170,7 @@ impl Upload for S3Upload {
         } else {
             match &id {
                 Some(id) => self.complete(id, &sent, stored).await,
-                None => self.put_whole(stored).await,
+                None => self.put_whole(sent.whole, stored).await,
             }
         };
         match done {
@@ -263,13 +268,8 @@ struct Sending {
 
 impl Sending {
     /// Sends all parts. What it has begun in the store is aborted where it fails, by itself.
-    async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> Result<Sent, Error> {
-        // What is whole already comes from elsewhere than the proof.
-        let running = match self.source.grown.borrow().ended {
-            true => Running::Sha256(Sha256::new()),
-            false => Running::Xxh3(Box::default()),
-        };
-        let mut sent = Sent { id: None, parts: Vec::new(), bytes: 0, running };
+    async fn run(mut self, running: Running, mut stopped: oneshot::Receiver<()>) -> Result<Sent, Error> {
+        let mut sent = Sent { id: None, parts: Vec::new(), bytes: 0, running, whole: None };
         let mut at_work = JoinSet::new();
         let done = tokio::select! {
             done = self.send(&mut sent, &mut at_work) => done,
@@ -315,7 +315,8 @@ impl Sending {
                 let piece = Piece { file: Arc::clone(&self.source.bytes), from: 0, length: grown.bytes };
                 sent.bytes = grown.bytes;
                 let hashed = piece.digests(std::mem::take(&mut sent.running)).await;
-                (_, sent.running) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
+                let (md5, running) = hashed.map_err(|error| self.inner.unread(&self.name, &error))?;
+                (sent.whole, sent.running) = (Some(md5), running);
                 return Ok(());
             }
             if rest == 0 {
