@@ -149,9 +149,8 @@ async fn notifications(app: &App, unusable: &Unusable) -> Vec<Check> {
     let of = |(channel, reached): (&crate::settings::notify::Channel, Result<(), Failure>)| {
         let count = counts.iter().find(|count| count.channel == channel.id);
         // What was given up before the last that arrived is mended.
-        let is_bad = |count: &&crate::journal::outbox::Count| {
-            count.waiting > 0 || count.last_given_up > count.last_sent
-        };
+        let is_bad =
+            |count: &&crate::journal::outbox::Count| count.waiting > 0 || count.last_given_up > count.last_sent;
         let trouble = count.filter(is_bad).and_then(|count| count.last_error.clone());
         let (kind, to) = (channel.kind, escape(&channel.shown));
         if let Err(failure) = reached {

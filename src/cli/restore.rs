@@ -10,9 +10,9 @@ use crate::cli::args::{RestoreArgs, Source as Wanted};
 use crate::cli::{Context, output, prompt, timings};
 use crate::domain::text::{age, bytes, escape};
 use crate::error::{Exit, Failure};
-use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
-use crate::operations::fetch::{self, Found};
 use crate::operations;
+use crate::operations::fetch::{self, Found};
+use crate::operations::restore::{self, Plan, Request, Restored, Source, UndoPlan};
 
 /// The scripts' rule: a restore over ten minutes is looked into.
 const SLOW_SECONDS: i64 = 600;

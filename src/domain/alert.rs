@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::catalogue::{Catalogue, Entry, Reason, State};
 use crate::domain::schedule::Schedule;
-use crate::domain::text::{bytes, escape};
+use crate::domain::space::Space;
+use crate::domain::text::{bytes, escape, few};
 
 /// How long after its slot a backup may still be on its way (interface: the period plus 2 h).
 pub const GRACE: TimeDelta = TimeDelta::hours(2);
@@ -26,9 +27,6 @@ pub const REPEAT: TimeDelta = TimeDelta::hours(24);
 
 /// A clock that is off by less is mended by the usual means.
 pub const JUMP: TimeDelta = TimeDelta::minutes(2);
-
-/// How many files are named.
-const NAMED: usize = 3;
 
 /// How many of the last backups tell the usual way.
 const BEFORE: usize = 7;
@@ -166,15 +164,6 @@ pub struct Lack {
     pub files: Result<Vec<String>, String>,
 }
 
-/// The file system of the backups, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Disk {
-    /// Free for us.
-    pub free: u64,
-    /// Of all.
-    pub total: u64,
-}
-
 /// What is known.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {
@@ -195,7 +184,7 @@ pub struct Seen<'a> {
     /// What second places lack.
     pub lacks: &'a [Lack],
     /// The disk, where that can be told.
-    pub disk: Option<Disk>,
+    pub disk: Option<Space>,
     /// The least share of it that shall be free, percent.
     pub floor: u32,
     /// The last jump of the clock.
@@ -271,17 +260,12 @@ fn upload_missing(seen: &Seen<'_>) -> Option<Alert> {
 
 /// The first of them, and how many more there are.
 fn named(files: &[String]) -> String {
-    let mut shown: Vec<String> = files.iter().take(NAMED).map(|file| escape(file)).collect();
-    if files.len() > NAMED {
-        shown.push("…".to_owned());
-    }
-    shown.join(", ")
+    few(&files.iter().map(|file| escape(file)).collect::<Vec<_>>(), ", ")
 }
 
 fn disk_low(seen: &Seen<'_>) -> Option<Alert> {
     let disk = seen.disk?;
-    let least = u64::try_from(u128::from(disk.total) * u128::from(seen.floor) / 100).unwrap_or(u64::MAX);
-    if disk.free >= least {
+    if !disk.is_under(seen.floor) {
         return None;
     }
     let percent = disk.free.saturating_mul(100).checked_div(disk.total).unwrap_or(0);

@@ -17,6 +17,7 @@ pub mod notice;
 pub mod retention;
 pub mod run;
 pub mod schedule;
+pub mod space;
 pub mod suspicion;
 pub mod text;
 pub mod timings;

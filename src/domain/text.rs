@@ -95,6 +95,14 @@ pub fn without_rows(text: &str) -> &str {
     text[..end].trim_end()
 }
 
+/// The first few of `items`, and whether there are more.
+#[must_use]
+pub fn few(items: &[String], separator: &str) -> String {
+    const FEW: usize = 3;
+    let more = (items.len() > FEW).then_some("…");
+    items.iter().map(String::as_str).take(FEW).chain(more).collect::<Vec<_>>().join(separator)
+}
+
 /// The candidate that was probably meant; `None` when none resembles `word`.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -114,6 +122,13 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_a_few_are_named() {
+        let items: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).into();
+        assert_eq!((few(&items[..3], ", "), few(&items, "; ")), ("a, b, c".to_owned(), "a; b; c; …".to_owned()));
+        assert_eq!(few(&[], ", "), "");
+    }
 
     #[test]
     fn fault_85_ansi_newlines_and_bidi_overrides_are_made_visible() {

@@ -219,10 +219,7 @@ impl Intents for IntentFiles {
 }
 
 /// A directory that cannot be synced (EINVAL on some network disks: fault 40) is as durable as it gets.
-///
-/// # Errors
-/// What the system says otherwise.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
+fn sync_dir(dir: &Path) -> io::Result<()> {
     match File::open(dir)?.sync_all() {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         other => other,

@@ -126,6 +126,8 @@ fn prepare(connection: &mut Connection, file: &Path, now: DateTime<Utc>) -> Resu
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     // It is kept open: what waits beside it must not grow to the usual 4 MB.
     connection.pragma_update(None, "wal_autocheckpoint", 100).map_err(failed)?;
+    // Nor shall all of it, which the check below reads, stay in memory for as long: the sidecar is idle most of its life. KiB.
+    connection.pragma_update(None, "cache_size", -256).map_err(failed)?;
     let health: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
     if health != "ok" {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);

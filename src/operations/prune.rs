@@ -61,7 +61,7 @@ async fn unsent(context: &Context, catalogue: &Catalogue) -> Result<BTreeSet<Str
     // Less room than the floor, or than the next backup needs, and even what has no second copy may go.
     if let Some(space) = context.store.space().await?
         && !unsent.is_empty()
-        && space.free < (space.total / 100 * u64::from(context.rules.floor)).max(next)
+        && space.free < space.share(context.rules.floor).max(next)
     {
         context.warn(t!("prune.floor", free = bytes(space.free), count = unsent.len()));
         unsent.clear();

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use rust_i18n::t;
 
 use super::{Context, Error, Remote, catalogue, sync};
-use crate::domain::alert::{self, Disk, Found, Jump, Kind, Lack, LastRun, Restored, Seen};
+use crate::domain::alert::{self, Found, Jump, Kind, Lack, LastRun, Restored, Seen};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::schedule::Schedule;
 use crate::journal::{self, End, Outcome, Run, RunKind};
@@ -55,7 +55,7 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
     let now = context.clock.now();
     let since = expected.since.or_else(|| context.journal.begun_at().ok()).unwrap_or(now);
     let disk = match expected.at_work {
-        false => context.store.space().await?.map(|space| Disk { free: space.free, total: space.total }),
+        false => context.store.space().await?,
         true => None,
     };
     let mut unknown = Vec::new();

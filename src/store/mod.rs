@@ -27,6 +27,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::domain::manifest::Measure;
+pub use crate::domain::space::Space;
 use crate::domain::text::{escape, is_plain};
 
 pub mod absent;
@@ -300,15 +301,6 @@ pub struct Ignored {
     pub name: String,
     /// Why, in the operator's language.
     pub reason: String,
-}
-
-/// Room in a store, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// For us.
-    pub free: u64,
-    /// Altogether.
-    pub total: u64,
 }
 
 /// How the names of drafts end, where they are files.

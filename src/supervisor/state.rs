@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use crate::domain::alert::Jump;
-use crate::journal::intent::sync_dir;
 
 const STATE: &str = "supervisor.state";
 
@@ -211,7 +210,11 @@ impl StateFile {
     fn write_for_good(&self) -> io::Result<()> {
         self.write()?;
         File::open(&self.path)?.sync_all()?;
-        self.path.parent().map_or(Ok(()), sync_dir)
+        match self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()) {
+            // Some network disks cannot (fault 40): that is as durable as it gets.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        }
     }
 
     fn write(&self) -> io::Result<()> {

@@ -1,11 +1,14 @@
 //! What is sent: the last request and its lost answer, damaged parts, a store that stops, giving up.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use amarre::dump::measure;
 use amarre::error::Explain;
 use amarre::store::s3::S3Store;
 use amarre::store::{Error, Growing, Grown, Store, Upload};
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use super::answers::begun;
@@ -222,6 +225,41 @@ async fn fault_56_what_was_begun_and_died_is_swept_side_by_side() {
     assert_eq!(store.sweep_drafts(&ours).await.unwrap(), ["11.sql.gz"]);
     assert_eq!(bed.bucket.all(), ["07.sql.gz (unfinished)"]);
     assert_eq!(store.sweep_drafts(&|_| true).await.unwrap(), ["07.sql.gz"]);
+}
+
+/// Years of a bucket without rules of its own: more than one answer holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_56_more_than_a_page_of_what_was_begun_is_swept() {
+    const MANY: usize = 1003;
+    let Some(bed) = Bed::new("fault_56 (many)") else { return };
+    let (bucket, prefix) = (bed.bucket.place.bucket.clone(), bed.bucket.prefix.clone());
+    bed.bucket.ask(move |client| async move {
+        let begin = |n: usize| {
+            let key = format!("{prefix}/é+{n:04}.sql.gz");
+            client.create_multipart_upload().bucket(&bucket).key(key).send()
+        };
+        let mut begun = futures_util::stream::iter(0..MANY).map(begin).buffer_unordered(16);
+        while let Some(one) = begun.next().await {
+            one.unwrap();
+        }
+    });
+    let store = bed.patient(Duration::from_secs(60));
+    let seen = Mutex::new(BTreeSet::new());
+    let ours = |name: &str| {
+        seen.lock().unwrap().insert(name.to_owned());
+        true
+    };
+    // Who has little time does a part of it; the next one does the rest.
+    let mut swept = store.sweep_drafts(&ours).await;
+    assert_eq!(seen.lock().unwrap().len(), MANY);
+    for _ in 0..20 {
+        match swept {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, Error::Silent { .. }), "{error:?}"),
+        }
+        swept = store.sweep_drafts(&ours).await;
+    }
+    assert!(bed.bucket.all().is_empty());
 }
 
 /// What is read for sending is not what was proven.

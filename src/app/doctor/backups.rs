@@ -8,7 +8,7 @@ use crate::database::Facts;
 use crate::domain::alert::GRACE;
 use crate::domain::catalogue::{Catalogue, Entry, Reason, State};
 use crate::domain::manifest::Manifest;
-use crate::domain::text::{age, bytes, escape};
+use crate::domain::text::{age, bytes, escape, few};
 use crate::error::Explain as _;
 use crate::journal::SqliteJournal;
 use crate::operations;
@@ -16,9 +16,6 @@ use crate::operations::backup::likely_size;
 use crate::process::lock::RunLock;
 use crate::store::local::LocalStore;
 use crate::supervisor::state;
-
-/// More names than this help nobody.
-const NAMED: usize = 3;
 
 /// All of it.
 pub(super) async fn check(app: &App, installation: &str, place: Place, facts: Option<&Facts>) -> Vec<Check> {
@@ -115,9 +112,7 @@ fn set_aside(catalogue: &Catalogue) -> Option<Check> {
         _ => None,
     };
     let bad: Vec<_> = catalogue.entries().iter().filter_map(reason).collect();
-    let more = if bad.len() > NAMED { "; …" } else { "" };
-    let shown = bad.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    let seen = t!("doctor.set_aside", count = bad.len(), names = format!("{shown}{more}"));
+    let seen = t!("doctor.set_aside", count = bad.len(), names = few(&bad, "; "));
     let is_future = |entry: &Entry| matches!(&entry.state, State::SetAside(Reason::FromTheFuture(_)));
     let fix = match catalogue.entries().iter().any(is_future) {
         true => t!("doctor.future_fix"),

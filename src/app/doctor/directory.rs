@@ -10,7 +10,7 @@ use rust_i18n::t;
 
 use super::{App, Check};
 use crate::domain::name::{self, Role};
-use crate::domain::text::{bytes, escape};
+use crate::domain::text::{bytes, escape, few};
 use crate::error::Explain as _;
 use crate::process::privileges;
 use crate::store::Error;
@@ -18,8 +18,6 @@ use crate::store::local::LocalStore;
 
 /// Rights of anybody but the owner.
 pub(super) const OTHERS: u32 = 0o077;
-/// More names than this help nobody.
-const NAMED: usize = 3;
 
 /// All of it.
 pub(super) fn check(app: &App) -> Vec<Check> {
@@ -54,10 +52,9 @@ pub(super) fn check(app: &App) -> Vec<Check> {
         Check::ok("mount", t!("doctor.mount", dir = shown))
     });
     checks.extend(files(dir));
-    let (free, total) = (facts.space.free, facts.space.total);
-    let floor = u64::from(app.settings.disk_floor);
-    let seen = t!("doctor.space", free = bytes(free), total = bytes(total));
-    checks.push(if free < total / 100 * floor {
+    let (space, floor) = (facts.space, app.settings.disk_floor);
+    let seen = t!("doctor.space", free = bytes(space.free), total = bytes(space.total));
+    checks.push(if space.is_under(floor) {
         Check::warning("space", seen, t!("doctor.space_fix", percent = floor))
     } else {
         Check::ok("space", seen)
@@ -107,9 +104,5 @@ fn files(dir: &Path) -> Option<Check> {
 /// Some names, and how many more.
 fn names(paths: &[PathBuf]) -> String {
     let name = |path: &PathBuf| escape(&path.file_name().unwrap_or_default().to_string_lossy());
-    let mut shown = paths.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
-    if paths.len() > NAMED {
-        shown.push_str(", …");
-    }
-    shown
+    few(&paths.iter().map(name).collect::<Vec<_>>(), ", ")
 }

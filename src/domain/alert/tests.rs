@@ -35,7 +35,7 @@ fn judged(case: Case) -> Vec<Alert> {
         last_backup: Some(LastRun { at: utc("2025-11-10T02:01:00Z"), error: None }),
         last_restore: None,
         lacks: &case.lacks,
-        disk: Some(Disk { free: 50_000_000_000, total: 100_000_000_000 }),
+        disk: Some(Space { free: 50_000_000_000, total: 100_000_000_000 }),
         floor: 10,
         jump: None,
         stopped: false,
@@ -105,9 +105,9 @@ fn each_thing_that_was_seen_is_told_with_what_to_do() {
         found(|seen| seen.last_backup = Some(LastRun { at: seen.now, error: Some("no \u{1b}[31mserver".to_owned()) })),
         [Kind::RunFailed]
     );
-    assert_eq!(found(|seen| seen.disk = Some(Disk { free: 9_999_999_999, total: 100_000_000_000 })), [Kind::DiskLow]);
-    assert_eq!(found(|seen| seen.disk = Some(Disk { free: 10_000_000_000, total: 100_000_000_000 })), []);
-    assert_eq!(found(|seen| seen.disk = Some(Disk { free: 1, total: 1 })), [Kind::WillNotFit]);
+    assert_eq!(found(|seen| seen.disk = Some(Space { free: 9_999_999_999, total: 100_000_000_000 })), [Kind::DiskLow]);
+    assert_eq!(found(|seen| seen.disk = Some(Space { free: 10_000_000_000, total: 100_000_000_000 })), []);
+    assert_eq!(found(|seen| seen.disk = Some(Space { free: 1, total: 1 })), [Kind::WillNotFit]);
     assert_eq!(found(|seen| seen.stopped = true), [Kind::NotRunning]);
     assert_eq!(
         found(|seen| seen.last_restore = Some(Restored { at: seen.now, took: TimeDelta::seconds(601) })),

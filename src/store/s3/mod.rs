@@ -366,7 +366,8 @@ impl Inner {
                 };
                 found.push((name.to_owned(), id.to_owned()));
             }
-            let next = (page.next_key_marker, page.next_upload_id_marker);
+            let next_key = page.next_key_marker.map(|key| if encoded { decoded(&key) } else { key });
+            let next = (next_key, page.next_upload_id_marker);
             // One that does not go on would be asked for ever.
             if page.is_truncated != Some(true) || next.0.is_none() || next == marker {
                 return Ok(found);
