@@ -47,6 +47,7 @@ mod hooks;
 mod places;
 pub mod record;
 pub mod sidecar;
+mod tail;
 pub mod tell;
 mod told;
 mod watch;
@@ -325,7 +326,7 @@ impl App {
     #[must_use]
     pub fn jobs(&self) -> BTreeMap<Job, JobState> {
         let (alive, state) = state::look(&self.settings.backup_dir).unwrap_or_default();
-        let mut jobs = state.map(|state| state.jobs).unwrap_or_default();
+        let mut jobs = state.map(|state| state.life.jobs).unwrap_or_default();
         // What a dead one was at nobody is.
         for job in jobs.values_mut().filter(|_| !alive) {
             job.running_since = None;

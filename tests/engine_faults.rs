@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use engine::{
     CREATE, EXEC, ID, INSPECT, InTurn, LIST, Paced, SILENT, START, Says, Scripted, Sleeps, Slowly, Streams, VERSION,
-    endpoint, frame, good, header, listed, refusal, state,
+    endpoint, ends_late, frame, good, header, listed, refusal, state,
 };
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn fault_14_a_pause_that_is_over_ends_nothing() {
         vec![(Duration::ZERO, header(nonce)), (2 * SECONDS_3, end)]
     };
     let states = ["running", "paused", "running"].map(state).into();
-    let scripted = Scripted::new(&[(START, Slowly(slow, true)), (INSPECT, InTurn(states))]);
+    let scripted = Scripted::new(&[(START, Slowly(slow, true)), (INSPECT, InTurn(states)), (EXEC, ends_late())]);
     assert_eq!(scripted.run().await.unwrap(), b"rows");
     assert!(scripted.count(INSPECT) >= 3, "the silence was looked into");
 }
@@ -395,6 +395,14 @@ async fn fault_11_an_engine_that_goes_silent_in_a_run_ends_it() {
     let gone = InTurn(vec![state("running"), Sleeps]);
     let failed = Scripted::new(&[(START, SILENT), (INSPECT, gone)]).run().await.unwrap_err();
     assert!(matches!(failed, Error::Engine(EngineError::Silent { endpoint: INSPECT, .. })), "{failed:?}");
+}
+
+/// Engines have lost the end of a stream: what says nothing any more has ended all the same.
+#[tokio::test]
+async fn fault_11_a_program_that_ended_without_the_end_of_its_stream_is_not_waited_for() {
+    let ended = Says(200, json!({"Running": false, "ExitCode": 0}).to_string());
+    let failed = Scripted::new(&[(START, SILENT), (EXEC, ended)]).run().await.unwrap_err();
+    assert!(matches!(failed, Error::LostTail { .. }), "{failed:?}");
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ use engine::Step::{
     UntilUnread, Waits,
 };
 use engine::{
-    Acts, Answer, CREATE, EXEC, INSPECT, InTurn, START, Says, Scripted, Sleeps, Streams, frame, good, header, refusal,
-    state,
+    Acts, Answer, CREATE, EXEC, INSPECT, InTurn, START, Says, Scripted, Sleeps, Streams, ends_late, frame, good,
+    header, refusal, state,
 };
 
 /// An engine and a lane directory.
@@ -224,7 +224,7 @@ async fn fault_14_a_pause_that_is_over_ends_nothing() {
     const STEPS: &[Step] =
         &[Opens, MEETS, BEGINS, Pours(rows), Waits(Duration::from_secs(6)), Pours(rows), Closes, ENDS, Stays];
     let states = ["running", "paused", "running"].map(state).into();
-    let bench = Bench::new(STEPS, &[(INSPECT, InTurn(states))]);
+    let bench = Bench::new(STEPS, &[(INSPECT, InTurn(states)), (EXEC, ends_late())]);
     assert_eq!(bench.run().await.unwrap(), b"rows\nrows\n");
     assert!(bench.engine.count(INSPECT) >= 3, "the silence was looked into");
 }
@@ -363,7 +363,7 @@ async fn fault_19_a_sentinel_that_comes_late_and_in_pieces_is_waited_for() {
     }
     const LATE: Step = Waits(Duration::from_millis(2500));
     const STEPS: &[Step] = &[Opens, MEETS, BEGINS, Pours(much), Closes, LATE, Sends(first), LATE, Sends(second), Stays];
-    assert!(Bench::new(STEPS, &[]).run().await.unwrap() == much(""));
+    assert!(Bench::new(STEPS, &[(EXEC, ends_late())]).run().await.unwrap() == much(""));
 }
 
 #[tokio::test]

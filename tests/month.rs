@@ -109,7 +109,7 @@ impl House {
             s3::skipped(&format!("{label}, as root (it fills a disk of its own)"));
             return None;
         }
-        let server = OwnServer::start(&[], &["-c", "fsync=off"]);
+        let server = OwnServer::lasting(&["-c", "fsync=off"]);
         let mut bed = Bed::on(&server.server, DATABASE);
         bed.psql(
             "create table chantier (id int primary key, nom text not null); create table note (id int, texte text)",

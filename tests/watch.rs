@@ -7,6 +7,9 @@
 )]
 
 mod common;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/sink.rs"]
+mod sink;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,6 +18,7 @@ use common::{Bed, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use sink::Sink;
 
 fn bed(label: &str) -> Bed {
     let mut bed = Bed::filled(label);
@@ -156,6 +160,22 @@ fn hooks_run_before_and_after_and_know_how_it_went() {
 }
 
 #[test]
+fn a_dead_mans_switch_is_told_the_last_lines_of_a_run() {
+    let sink = Sink::start();
+    let mut bed = bed("switch");
+    bed.set("BACKUP_NOTIFY", &format!("ping+http://{}/switch", sink.address));
+    bed.backup();
+    bed.set("BACKUP_BEFORE", "sh -c 'echo the depot is closed; exit 3'");
+    bed.run(&["backup"]).expect(1);
+    let taken = sink.taken();
+    let of = |got: &sink::Got| got.path.split('?').next().unwrap().trim_start_matches("/switch").to_owned();
+    assert_eq!(taken.iter().map(of).collect::<Vec<_>>(), ["/start", "", "/start", "/fail"]);
+    assert!(taken[1].body.contains("rows"), "{}", taken[1].body);
+    let body = &taken[3].body;
+    assert!(body.contains("the depot is closed") && body.contains("BACKUP_BEFORE failed"), "{body}");
+}
+
+#[test]
 fn a_hook_beside_the_database_and_one_that_hangs() {
     let mut bed = bed("hooks_db");
     bed.set("BACKUP_BEFORE", "db: psql -X -c 'create table made_by_hook as select 1 as a'");
@@ -207,7 +227,7 @@ fn a_supervisor_backs_up_at_a_signal_and_reads_its_secrets_again() {
     supervisor.end().expect(0);
     // Somebody who makes the container anew is not told so; whoever forgets it is.
     assert!(!kinds(&bed, 1).contains(&"not_running".to_owned()));
-    let state = bed.dir().join(".amarre/supervisor.state");
+    let state = bed.dir().join(".amarre/supervisor.life");
     let mut seen: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
     seen["beat_at"] = "2025-01-01T00:00:00Z".into();
     fs::write(&state, seen.to_string()).unwrap();

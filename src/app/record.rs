@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_i18n::t;
 
 use super::App;
+use super::tail::Tail;
 use crate::domain::name::Kind;
 use crate::domain::retention::Plan;
 use crate::domain::run::RunId;
@@ -48,6 +50,8 @@ pub async fn backup(app: &App) -> Result<Made, Failure> {
 /// # Errors
 /// [`Failure`].
 pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
+    let (app, tail) = Tail::of(app);
+    let app = &app;
     let record = Record::new(app, RunKind::Backup);
     let result = async {
         let context = app.context().await?;
@@ -65,13 +69,15 @@ pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
         Ok((context, made))
     };
     match result.await {
-        Ok((context, made)) => Ok(Begun { record, context, made }),
+        Ok((context, made)) => Ok(Begun { record, context, made, tail }),
         Err(failure) => {
             let failure: Failure = failure;
             record.end(app, failure.exit, None, Some(&failure));
             // Whoever is at work has hooks of its own.
             if failure.exit != Exit::Locked {
-                app.ping_fail(record.id.as_str(), [failure.message.as_str()]);
+                let mut log = tail.lines();
+                log.push(failure.message.clone());
+                app.ping_fail(record.id.as_str(), log.iter().map(String::as_str));
                 app.failure_hook(&record.id, &failure).await;
             }
             Err(failure)
@@ -84,17 +90,18 @@ pub struct Begun {
     record: Record,
     context: Context,
     made: Made,
+    tail: Arc<Tail>,
 }
 
 impl Begun {
     /// Completes its copies, and clears up in their places.
     pub async fn copy(self, app: &App) -> Made {
-        let Self { record, context, mut made } = self;
+        let Self { record, context, mut made, tail } = self;
         if made.is_leaving() {
             Self::complete(app, &record, &context, &mut made).await;
         }
         app.after_hook(&record.id, partial(&made), &made.manifest).await;
-        app.tell_done(record.id.as_str(), &made);
+        app.tell_done(record.id.as_str(), &made, tail.lines());
         made
     }
 
@@ -307,7 +314,7 @@ impl App {
 
 /// A run in the journal.
 pub struct Record {
-    journal: std::sync::Arc<dyn Journal>,
+    journal: Arc<dyn Journal>,
     id: RunId,
     kind: RunKind,
     started: DateTime<Utc>,
@@ -331,8 +338,11 @@ impl Record {
     }
 
     /// The journal as it is now: what was opened hours ago may have been set aside meanwhile.
-    fn journal(&self, app: &App) -> std::sync::Arc<dyn Journal> {
-        app.books().map_or_else(|_| std::sync::Arc::clone(&self.journal), |journal| journal)
+    fn journal(&self, app: &App) -> Arc<dyn Journal> {
+        match app.books() {
+            Ok(journal) => journal,
+            Err(_) => Arc::clone(&self.journal),
+        }
     }
 
     /// It begins: with the lock held, or what recovery finds unfinished would be this very run.

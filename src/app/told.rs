@@ -16,7 +16,8 @@ const MORNING: u32 = 8;
 
 impl App {
     /// A backup is there. One that is degraded is something to look at; what else is not as usual are alerts.
-    pub(super) fn tell_done(&self, run: &str, made: &Made) {
+    /// `log`: the last lines of the run.
+    pub(super) fn tell_done(&self, run: &str, made: &Made, mut log: Vec<String>) {
         let m = &made.manifest;
         let is_partial = record::partial(made) == Exit::Partial;
         let (level, event, title) = match (is_partial, m.warnings.is_empty()) {
@@ -35,9 +36,9 @@ impl App {
             let how = copy.failed.as_deref().unwrap_or("OK");
             notice = notice.line(&copy.place, how);
         }
-        let lines: Vec<String> = notice.lines.iter().map(|line| format!("{}: {}", line.label, line.value)).collect();
+        log.extend(notice.lines.iter().map(|line| format!("{}: {}", line.label, line.value)));
         self.notice(notice.text(m.warnings.iter().map(String::as_str)));
-        self.ping_success(run, lines.iter().map(String::as_str));
+        self.ping_success(run, log.iter().map(String::as_str));
     }
 
     /// At the end of a command by hand: whoever has channels hears of it, whether a supervisor lives or not.

@@ -56,7 +56,7 @@ impl App {
         let context = self.context_to_look().await?;
         let dir = &self.settings.backup_dir;
         let (alive, state) = state::look(dir).map_err(|error| refused_supervisor(dir, &Refused::Io(error)))?;
-        let working = |job| state.as_ref().filter(|_| alive).and_then(|state| state.jobs.get(&job)?.running_since);
+        let working = |job| state.as_ref().filter(|_| alive).and_then(|state| state.life.jobs.get(&job)?.running_since);
         // First, since it may hold what is not known otherwise.
         if context.journal.keeps_letters() {
             self.spare.hand_over(&*context.journal);
@@ -65,14 +65,14 @@ impl App {
             backing_up: working(Job::Backup).is_some(),
             schedule: &self.settings.schedule,
             zone: self.settings.zone,
-            since: state.as_ref().map(|state| state.installed_at),
+            since: state.as_ref().map(|state| state.lasting.installed_at),
             floor: self.settings.disk_floor,
-            jump: state.as_ref().and_then(|state| state.jump),
+            jump: state.as_ref().and_then(|state| state.lasting.jump),
             at_work: self.holder().is_some(),
             unwritten: self.spare.last_end(RunKind::Backup),
             syncing: working(Job::Sync).is_some_and(|since| (self.clock.now() - since).abs() < LONGEST_SYNC),
             // A container that is made anew is away for a moment.
-            stopped: !alive && state.as_ref().is_some_and(|state| self.clock.now() - state.beat_at > STUCK),
+            stopped: !alive && state.as_ref().is_some_and(|state| self.clock.now() - state.life.beat_at > STUCK),
         };
         let found = watch::look(&context, &expected).await?;
         let (mut alerts, unknown) = (found.alerts.clone(), found.unknown.clone());

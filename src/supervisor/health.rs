@@ -44,10 +44,10 @@ pub enum Health {
 #[must_use]
 pub fn judge(schedule: &Schedule, zone: Tz, seen: &Seen) -> Health {
     let Some(state) = seen.state.as_ref().filter(|_| seen.alive) else { return Health::NotRunning };
-    if !seen.at_work && seen.now - state.beat_at > STUCK {
+    if !seen.at_work && seen.now - state.life.beat_at > STUCK {
         return Health::Stuck;
     }
-    if schedule.is_overdue(seen.newest, state.installed_at, seen.now, GRACE, zone) {
+    if schedule.is_overdue(seen.newest, state.lasting.installed_at, seen.now, GRACE, zone) {
         return Health::Overdue;
     }
     Health::Good

@@ -323,7 +323,7 @@ impl Turn {
 
     fn due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let state = self.with.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, installed) = (state.get().last_slot_run, state.get().installed_at);
+        let (last, installed) = (state.get().lasting.last_slot_run, state.get().lasting.installed_at);
         let (schedule, zone) = self.with.jobs.schedule();
         schedule.due(last, installed, now, zone)
     }
@@ -389,7 +389,8 @@ impl Turn {
 
     /// Says that the loop lives.
     fn beat(&self, now: DateTime<Utc>) {
-        self.with.write(|state| if (now - state.get().beat_at).abs() < BEAT_EVERY { Ok(()) } else { state.beat(now) });
+        self.with
+            .write(|state| if (now - state.get().life.beat_at).abs() < BEAT_EVERY { Ok(()) } else { state.beat(now) });
     }
 
     fn say_next(&self, now: DateTime<Utc>) {

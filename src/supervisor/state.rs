@@ -1,6 +1,7 @@
-//! What the supervisor keeps on disk: when it was installed, when it last ran its slot, and a heartbeat.
-//! `BACKUP_DIR/.amarre/supervisor.state` (whatever ends in `.json` there is an intent of a run), locked while a supervisor lives: a second one on the same directory is
-//! refused (fault 65), and `health` can tell a dead one.
+//! What the supervisor keeps on disk, in `BACKUP_DIR/.amarre` (whatever ends in `.json` there is an intent of a run): in `supervisor.state`
+//! when it was installed and when it last ran its slot, which no power cut may take back, and in `supervisor.life` a heartbeat and what its
+//! jobs do, which are written every few seconds. Locked while a supervisor lives: a second one on the same directory is refused (fault 65),
+//! and `health` can tell a dead one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -15,6 +16,7 @@ use super::Outcome;
 use crate::domain::alert::Jump;
 
 const STATE: &str = "supervisor.state";
+const LIFE: &str = "supervisor.life";
 
 /// A job of the supervisor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,19 +69,33 @@ pub struct JobState {
 }
 
 /// What is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
+    /// What must last.
+    pub lasting: Lasting,
+    /// What need not.
+    pub life: Life,
+}
+
+/// What must outlive a power cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lasting {
     /// Version of this format.
     pub format: u32,
     /// When a supervisor first ran here: nothing was due before.
     pub installed_at: DateTime<Utc>,
     /// Up to when slots are done with.
     pub last_slot_run: Option<DateTime<Utc>>,
-    /// When the loop last came round.
-    pub beat_at: DateTime<Utc>,
     /// The last jump of the clock.
     #[serde(default)]
     pub jump: Option<Jump>,
+}
+
+/// What it does now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// When the loop last came round.
+    pub beat_at: DateTime<Utc>,
     /// What each job does.
     #[serde(default)]
     pub jobs: BTreeMap<Job, JobState>,
@@ -88,7 +104,7 @@ pub struct State {
 /// The state of this directory's supervisor, held by one at a time.
 #[derive(Debug)]
 pub struct StateFile {
-    path: PathBuf,
+    dir: PathBuf,
     state: State,
     _lock: File,
 }
@@ -119,17 +135,12 @@ impl StateFile {
             Err(TryLockError::WouldBlock) => return Err(Refused::Held),
             Err(TryLockError::Error(error)) => return Err(Refused::Io(error)),
         }
-        let path = dir.join(STATE);
         // A state that cannot be read is begun anew: the worst that follows is one catch-up too few.
-        let state = read(&path).unwrap_or(State {
-            format: 1,
-            installed_at: now,
-            last_slot_run: None,
-            beat_at: now,
-            jump: None,
-            jobs: BTreeMap::new(),
+        let state = read(&dir).unwrap_or(State {
+            lasting: Lasting { format: 1, installed_at: now, last_slot_run: None, jump: None },
+            life: Life { beat_at: now, jobs: BTreeMap::new() },
         });
-        Ok(Self { path, state, _lock: lock })
+        Ok(Self { dir, state, _lock: lock })
     }
 
     /// What is kept.
@@ -144,19 +155,20 @@ impl StateFile {
     /// When the file cannot be written.
     pub fn begin(&mut self, now: DateTime<Utc>, ahead: TimeDelta) -> io::Result<()> {
         // Whoever was at work is not any more.
-        for job in self.state.jobs.values_mut() {
+        for job in self.state.life.jobs.values_mut() {
             job.running_since = None;
         }
         self.believe(now, ahead);
-        self.state.beat_at = now;
-        self.write_for_good()
+        let beaten = self.beat(now);
+        self.write_for_good().and(beaten)
     }
 
     /// What a clock that was ahead has left is brought back: else nothing would be due, or missed, until that time has come (fault 43).
     /// A slot that lies further than `ahead` in what is to come must not stand for the next night: one too many is better than none.
     fn believe(&mut self, now: DateTime<Utc>, ahead: TimeDelta) {
-        self.state.installed_at = self.state.installed_at.min(now);
-        self.state.last_slot_run = self.state.last_slot_run.map(|last| if last - now > ahead { now } else { last });
+        let lasting = &mut self.state.lasting;
+        lasting.installed_at = lasting.installed_at.min(now);
+        lasting.last_slot_run = lasting.last_slot_run.map(|last| if last - now > ahead { now } else { last });
     }
 
     /// `job` begins.
@@ -164,7 +176,7 @@ impl StateFile {
     /// # Errors
     /// When the file cannot be written; it holds in memory all the same.
     pub fn job_begins(&mut self, job: Job, now: DateTime<Utc>) -> io::Result<()> {
-        self.state.jobs.entry(job).or_default().running_since = Some(now);
+        self.state.life.jobs.entry(job).or_default().running_since = Some(now);
         self.write()
     }
 
@@ -174,7 +186,7 @@ impl StateFile {
     /// When the file cannot be written; it holds in memory all the same.
     pub fn job_ended(&mut self, job: Job, now: DateTime<Utc>, outcome: Outcome) -> io::Result<()> {
         let (ended_at, outcome) = (Some(now), Some(outcome));
-        self.state.jobs.insert(job, JobState { running_since: None, ended_at, outcome });
+        self.state.life.jobs.insert(job, JobState { running_since: None, ended_at, outcome });
         self.write()
     }
 
@@ -184,7 +196,7 @@ impl StateFile {
     /// When the file cannot be written; it holds in memory all the same.
     pub fn jumped(&mut self, jump: Jump, ahead: TimeDelta) -> io::Result<()> {
         self.believe(jump.at, ahead);
-        self.state.jump = Some(jump);
+        self.state.lasting.jump = Some(jump);
         self.write_for_good()
     }
 
@@ -193,7 +205,7 @@ impl StateFile {
     /// # Errors
     /// When the file cannot be written; it holds in memory all the same.
     pub fn ran(&mut self, until: DateTime<Utc>) -> io::Result<()> {
-        self.state.last_slot_run = Some(until);
+        self.state.lasting.last_slot_run = Some(until);
         self.write_for_good()
     }
 
@@ -202,27 +214,34 @@ impl StateFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn beat(&mut self, now: DateTime<Utc>) -> io::Result<()> {
-        self.state.beat_at = now;
+        self.state.life.beat_at = now;
         self.write()
     }
 
     /// What a power cut must not take back: else a slot would run twice, or one that was missed be forgotten.
     fn write_for_good(&self) -> io::Result<()> {
-        self.write()?;
-        File::open(&self.path)?.sync_all()?;
-        match self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all()) {
+        self.put(STATE, &serde_json::to_vec(&self.state.lasting)?, true)?;
+        match File::open(&self.dir)?.sync_all() {
             // Some network disks cannot (fault 40): that is as durable as it gets.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             other => other,
         }
     }
 
+    /// Not synced: losing it costs nothing but a heartbeat.
     fn write(&self) -> io::Result<()> {
-        let temporary = self.path.with_extension("tmp");
+        self.put(LIFE, &serde_json::to_vec(&self.state.life)?, false)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8], sync: bool) -> io::Result<()> {
+        let path = self.dir.join(name);
+        let temporary = self.dir.join(format!("{name}.tmp"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec(&self.state)?)?;
-        // Not synced: it is written every few seconds, and losing it costs nothing but a heartbeat.
-        fs::rename(temporary, &self.path)
+        file.write_all(bytes)?;
+        if sync {
+            file.sync_all()?;
+        }
+        fs::rename(temporary, path)
     }
 }
 
@@ -231,10 +250,16 @@ fn open_lock(dir: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// The state as another process sees it; `None`: no supervisor ever ran here.
+/// The state as another process sees it, of `.amarre`; `None`: no supervisor ever ran here.
 #[must_use]
-pub fn read(path: &Path) -> Option<State> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+pub fn read(dir: &Path) -> Option<State> {
+    let lasting = fs::read(dir.join(STATE)).ok()?;
+    let life = fs::read(dir.join(LIFE)).ok().and_then(|life| serde_json::from_slice(&life).ok());
+    // Once both were in one file.
+    let life = life.or_else(|| serde_json::from_slice(&lasting).ok());
+    let lasting: Lasting = serde_json::from_slice(&lasting).ok()?;
+    let life = life.unwrap_or(Life { beat_at: lasting.installed_at, jobs: BTreeMap::new() });
+    Some(State { lasting, life })
 }
 
 /// What another process sees of a directory's supervisor.
@@ -243,7 +268,7 @@ pub fn read(path: &Path) -> Option<State> {
 /// When the lock file exists and cannot be opened.
 pub fn look(backup_dir: &Path) -> io::Result<(bool, Option<State>)> {
     let dir = backup_dir.join(".amarre");
-    let state = read(&dir.join(STATE));
+    let state = read(&dir);
     let file = match File::open(dir.join("supervisor.lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((false, state)),
         other => other?,

@@ -262,7 +262,7 @@ async fn fault_43_a_clock_that_goes_back_does_not_fire_a_slot_again() {
     bench.cancel.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(bench.started(), ["11-21 03:00"]);
-    let jump = look(bench.dir.path()).unwrap().1.unwrap().jump.expect("it is remembered");
+    let jump = look(bench.dir.path()).unwrap().1.unwrap().lasting.jump.expect("it is remembered");
     assert_eq!((jump.seconds, bench.warnings()), (-3 * 3600, 1));
     let watched = bench.jobs.watched.lock().unwrap();
     assert!(watched.iter().any(|at| *at >= before && *at - before < TimeDelta::seconds(10)), "{watched:?}");
@@ -356,12 +356,8 @@ fn health_is_good_only_while_the_supervisor_lives_and_its_backups_come() {
     let schedule = Schedule::parse("0 3 * * *").unwrap();
     let installed_at = at("2026-11-20T12:00:00Z");
     let state = state::State {
-        format: 1,
-        installed_at,
-        last_slot_run: None,
-        beat_at: at("2026-11-21T10:00:00Z"),
-        jump: None,
-        jobs: std::collections::BTreeMap::new(),
+        lasting: state::Lasting { format: 1, installed_at, last_slot_run: None, jump: None },
+        life: state::Life { beat_at: at("2026-11-21T10:00:00Z"), jobs: std::collections::BTreeMap::new() },
     };
     let good = Seen {
         alive: true,
@@ -379,7 +375,8 @@ fn health_is_good_only_while_the_supervisor_lives_and_its_backups_come() {
     assert_eq!(judged(Seen { newest: None, ..good.clone() }), Health::Overdue);
     assert_eq!(judged(Seen { newest: Some(at("2026-11-20T02:00:00Z")), ..good.clone() }), Health::Overdue);
     // Installed after the last slot: nothing was due yet.
-    let young = state::State { installed_at: at("2026-11-21T02:30:00Z"), ..state };
+    let lasting = state::Lasting { installed_at: at("2026-11-21T02:30:00Z"), ..state.lasting.clone() };
+    let young = state::State { lasting, ..state };
     assert_eq!(judged(Seen { newest: None, state: Some(young), ..good.clone() }), Health::Good);
 }
 
@@ -433,7 +430,7 @@ async fn a_reading_gives_way_to_a_backup_and_goes_on_after_it() {
 async fn what_each_job_does_can_be_seen() {
     let bench = Bench::new("2026-11-20T12:00:00Z", Duration::from_secs(600));
     let running = bench.spawn("30 13 * * *");
-    let jobs = |bench: &Bench| look(bench.dir.path()).unwrap().1.unwrap().jobs;
+    let jobs = |bench: &Bench| look(bench.dir.path()).unwrap().1.unwrap().life.jobs;
     tokio::time::sleep(Duration::from_secs(35 * 60)).await;
     let backup = jobs(&bench)[&Job::Backup].clone();
     assert_eq!(backup.running_since.map(|at| at.to_rfc3339()), Some("2026-11-20T12:30:00+00:00".to_owned()));
@@ -463,5 +460,5 @@ async fn fault_43_a_first_start_by_a_clock_that_was_ahead_costs_no_night() {
     running.await.unwrap().unwrap();
     assert_eq!(bench.started(), ["11-21 03:00"]);
     let state = look(bench.dir.path()).unwrap().1.unwrap();
-    assert!(state.installed_at < bench.clock.now(), "{state:?}");
+    assert!(state.lasting.installed_at < bench.clock.now(), "{state:?}");
 }

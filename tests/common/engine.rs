@@ -49,6 +49,14 @@ pub enum Answer {
 
 pub use Answer::{Acts, InTurn, Says, Sleeps, Slowly, Streams};
 
+/// What is said of an exec whose program goes on for a while: it runs, at a few looks, and then has ended well.
+pub fn ends_late() -> Answer {
+    let of = |running: bool, code: Option<i32>| Says(200, json!({"Running": running, "ExitCode": code}).to_string());
+    let mut codes = vec![of(true, None); 6];
+    codes.push(of(false, Some(0)));
+    InTurn(codes)
+}
+
 /// Bytes, made from the nonce of the exec.
 type Make = fn(&str) -> Vec<u8>;
 

@@ -197,6 +197,13 @@ impl OwnServer {
         own
     }
 
+    /// The same, for one that is restarted: an engine under load has removed what it should start again (20.10, `--rm`).
+    pub fn lasting(settings: &[&str]) -> Self {
+        let own = Self::run(&["-d"], &[], settings);
+        own.wait();
+        own
+    }
+
     /// Until it answers. Over TCP: the entry point's own first server listens on its socket only.
     pub fn wait(&self) {
         wait_for("the server's first answer", || {
@@ -207,10 +214,14 @@ impl OwnServer {
 
     /// Starts it and does not wait.
     pub fn begin(options: &[&str], settings: &[&str]) -> Self {
+        Self::run(&["-d", "--rm"], options, settings)
+    }
+
+    fn run(how: &[&str], options: &[&str], settings: &[&str]) -> Self {
         let image = std::env::var("AMARRE_TEST_PG_IMAGE_17").unwrap_or_else(|_| "amarre-testbed/postgres:17".into());
         let (user, password) = ("hub", "own-canary");
         let mut run = Command::new("docker");
-        run.args(["run", "-d", "--rm", "--name", &unique("server")]);
+        run.arg("run").args(how).args(["--name", &unique("server")]);
         run.args(["-e", &format!("POSTGRES_USER={user}"), "-e", &format!("POSTGRES_PASSWORD={password}")]);
         run.args(["-e", "POSTGRES_DB=hub_chantier"]).args(options).arg(image).arg("postgres").args(settings);
         let output = run.output().expect("docker ran");

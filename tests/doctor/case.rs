@@ -288,13 +288,13 @@ impl Case {
         self.kill(pid, Signal::SIGKILL);
         self.supervise();
         let dir = self.bed.dir();
-        let beats = || Utc::now() - state::look(&dir).unwrap().1.unwrap().beat_at < TimeDelta::minutes(1);
+        let beats = || Utc::now() - state::look(&dir).unwrap().1.unwrap().life.beat_at < TimeDelta::minutes(1);
         wait_for("a heartbeat", beats);
     }
 
     /// Its last sign of life was an hour ago.
     pub fn stop_the_heart(&self) {
-        let path = self.bed.dir().join(".amarre/supervisor.state");
+        let path = self.bed.dir().join(".amarre/supervisor.life");
         let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         state["beat_at"] = serde_json::to_value(Utc::now() - TimeDelta::hours(1)).unwrap();
         fs::write(&path, state.to_string()).unwrap();

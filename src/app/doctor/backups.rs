@@ -79,7 +79,7 @@ fn newest(app: &App, installation: &str, catalogue: &Catalogue) -> Check {
     let name = escape(installation);
     let s = &app.settings;
     let now = app.clock.now();
-    let begun = state::look(&s.backup_dir).ok().and_then(|(_, state)| state).map(|state| state.installed_at);
+    let begun = state::look(&s.backup_dir).ok().and_then(|(_, state)| state).map(|state| state.lasting.installed_at);
     let newest = catalogue.latest_verified();
     let overdue = |since| s.schedule.is_overdue(newest.map(|entry| entry.date), since, now, GRACE, s.zone);
     let Some(entry) = newest else {

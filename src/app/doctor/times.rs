@@ -84,7 +84,7 @@ fn supervisor(app: &App) -> Check {
     match state::look(dir) {
         Ok((true, state)) => {
             let at_work = RunLock::holder(dir).is_ok_and(|holder| holder.is_some());
-            let silent = state.map(|state| app.clock.now() - state.beat_at).filter(|since| *since > health::STUCK);
+            let silent = state.map(|state| app.clock.now() - state.life.beat_at).filter(|since| *since > health::STUCK);
             match silent.filter(|_| !at_work) {
                 Some(since) => {
                     let seen = t!("doctor.supervisor_stuck", minutes = since.num_minutes());

@@ -305,8 +305,8 @@ async fn drain(output: &mut Output) -> bool {
 async fn converse(run: &mut Run, driver: &Driver, input: Input) -> Result<i32, Error> {
     let Run { engine, container, program, nonce, main, early, outlet, lane, .. } = run;
     let sentinel = Sentinel::new(nonce.clone());
-    let place = (&*engine, &*container);
-    let mut words = std::pin::pin!(read(&mut main.output, sentinel, early.clone(), outlet, driver, program, place));
+    let watch = Watch::new(engine, container, &main.id);
+    let mut words = std::pin::pin!(read(&mut main.output, sentinel, early.clone(), outlet, driver, program, watch));
     match lane {
         None => tokio::select! {
             error = feed(&mut main.input, input) => Err(error),
@@ -381,9 +381,9 @@ async fn read(
     outlet: &mut Outlet,
     driver: &Driver,
     program: &str,
-    (engine, container): (&Engine, &Container),
+    mut watch: Watch<'_>,
 ) -> Result<i32, Error> {
-    let mut watch = Watch::new(engine, container);
+    let (engine, container) = (watch.engine, watch.container);
     let mut piece = sentinel.push(early);
     loop {
         outlet.put(piece, driver, program).await?;
@@ -397,7 +397,7 @@ async fn read(
             if outlet.holds() {
                 outlet.flush(driver).await?;
             } else {
-                watch.look().await?;
+                watch.look(|| lost_tail(program, driver)).await?;
             }
             piece = Bytes::new();
             continue;
@@ -418,28 +418,36 @@ async fn read(
 }
 
 /// Looks after the container of a program that says nothing. A program may be silent for as long as it likes; a container
-/// that is paused, or an engine that is not there any more, would be waited for until somebody wonders.
+/// that is paused, an engine that is not there any more, or one that has lost the end of a stream, would be waited for until somebody
+/// wonders.
 struct Watch<'a> {
     engine: &'a Engine,
     container: &'a Container,
+    /// The exec that the program is.
+    exec: &'a str,
     /// The last look failed. One may: an engine can be busy, and backups of machines pause containers for a moment.
     worried: bool,
 }
 
 impl<'a> Watch<'a> {
-    fn new(engine: &'a Engine, container: &'a Container) -> Self {
-        Self { engine, container, worried: false }
+    fn new(engine: &'a Engine, container: &'a Container, exec: &'a str) -> Self {
+        Self { engine, container, exec, worried: false }
     }
 
-    async fn look(&mut self) -> Result<(), EngineError> {
+    /// `ended`: what it is when the exec has ended and its stream has not.
+    async fn look(&mut self, ended: impl Fn() -> Error) -> Result<(), Error> {
         let found = self.engine.inspect(&self.container.id).await;
         let container = self.container.name.clone();
         let trouble = match found {
-            Ok(now) if now.is_running() => None,
-            Ok(now) if now.state == "paused" => Some(EngineError::Paused { container }),
-            Ok(_) => Some(EngineError::NotRunning { container }),
-            Err(EngineError::Gone { .. }) => Some(EngineError::Gone { container }),
-            Err(error) => Some(error),
+            Ok(now) if now.is_running() => match exit_code_now(self.engine, self.exec).await {
+                Ok(None) => None,
+                Ok(Some(_)) => Some(ended()),
+                Err(error) => Some(error.into()),
+            },
+            Ok(now) if now.state == "paused" => Some(EngineError::Paused { container }.into()),
+            Ok(_) => Some(EngineError::NotRunning { container }.into()),
+            Err(EngineError::Gone { .. }) => Some(EngineError::Gone { container }.into()),
+            Err(error) => Some(error.into()),
         };
         match trouble {
             Some(trouble) if std::mem::replace(&mut self.worried, true) => Err(trouble),
