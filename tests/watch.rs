@@ -7,7 +7,6 @@
 )]
 
 mod common;
-#[allow(dead_code, reason = "shared with tests that need other parts of it")]
 #[path = "common/sink.rs"]
 mod sink;
 
