@@ -338,6 +338,8 @@ sidecar_image_locked() {
 # As people build it who have no toolchain. What it leaves in target/image is what the image has.
 cmd_source_image() {
   local tag=${1:-amarre:testbed}
+  # For its BuildKit.
+  cmd_compose
   cmd_base_image
   cmd_toolchain_image
   with_lock sidecar-image source_image_locked "$tag"
