@@ -138,7 +138,8 @@ bed_databases() {
 # From source inside Docker, as its users build it; the binary in it is the one that the checks of scripts use.
 bed_sidecar_image() {
   local how=source-image
-  [ -z "${AMARRE_TEST_NO_SOURCE_IMAGE:-}" ] || how=sidecar-image
+  # Whoever wants a few tests has no time for it.
+  [ -z "${AMARRE_TEST_NO_SOURCE_IMAGE:-}$FILTERED" ] || how=sidecar-image
   "$TESTBED" "$how" "amarre:test$AMARRE_TEST_SUFFIX"
   docker run --rm "amarre:test$AMARRE_TEST_SUFFIX" amarre --version
   give AMARRE_TEST_IMAGE "amarre:test$AMARRE_TEST_SUFFIX"
@@ -265,7 +266,11 @@ all_tests() {
   PASSED=$((PASSED - skipped)) SKIPPED=$((SKIPPED + skipped))
 }
 
+# Not empty: only some of the tests are wanted.
+FILTERED=''
+
 main() {
+  FILTERED=$*
   trap stop EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM

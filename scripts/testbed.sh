@@ -346,12 +346,13 @@ cmd_source_image() {
 }
 
 source_image_locked() {
-  local made
+  local made=amarre-copy${AMARRE_TEST_SUFFIX:-}
   say "source-image: building $1 inside Docker"
   quietly source-image docker build -t "$1" -f "$AMARRE_ROOT/docker/backup-cron/Dockerfile" "$AMARRE_ROOT"
   mkdir -p "$AMARRE_ROOT/target/image"
-  made=$(docker create "$1")
-  docker cp "$made:/usr/local/bin/amarre" "$AMARRE_ROOT/target/image/amarre"
+  docker rm -f "$made" >/dev/null 2>&1 || true
+  docker create --name "$made" "$1" >/dev/null
+  docker cp "$made:/usr/local/bin/amarre" "$AMARRE_ROOT/target/image/amarre" || { docker rm "$made" >/dev/null; return 1; }
   docker rm "$made" >/dev/null
 }
 

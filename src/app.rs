@@ -50,6 +50,7 @@ pub mod sidecar;
 mod tail;
 pub mod tell;
 mod told;
+mod unwritten;
 mod watch;
 
 /// An installation, put together.

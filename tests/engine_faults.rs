@@ -407,11 +407,12 @@ async fn fault_11_a_program_that_ended_without_the_end_of_its_stream_is_not_wait
 
 #[tokio::test]
 async fn fault_13_a_container_that_stops_or_goes_under_a_silent_run_ends_it() {
-    let stopped = Scripted::new(&[(START, SILENT), (INSPECT, InTurn(vec![state("running"), state("exited")]))]);
+    let of = |states| Scripted::new(&[(START, SILENT), (INSPECT, InTurn(states)), (EXEC, ends_late())]);
+    let stopped = of(vec![state("running"), state("exited")]);
     let failed = stopped.run().await.unwrap_err();
     assert!(matches!(failed, Error::Engine(EngineError::NotRunning { .. })), "{failed:?}");
-    let gone = InTurn(vec![state("running"), refusal(404, "No such container: c0ffee")]);
-    let failed = Scripted::new(&[(START, SILENT), (INSPECT, gone)]).run().await.unwrap_err();
+    let gone = of(vec![state("running"), refusal(404, "No such container: c0ffee")]);
+    let failed = gone.run().await.unwrap_err();
     assert!(matches!(&failed, Error::Engine(EngineError::Gone { container }) if container == "db"), "{failed:?}");
 }
 

@@ -261,12 +261,8 @@ async fn what_stays_away_for_a_day_is_given_up_and_said() {
     house.clock.forward(TimeDelta::hours(23));
     assert_eq!(deliver(&app).await, (0, 1));
     assert_eq!(app.post_counts().unwrap()[0].waiting, 1);
-    // A machine that was off for a day has tried nothing yet.
-    for _ in 0..4 {
-        assert_eq!(app.post_counts().unwrap()[0].waiting, 1);
-        house.clock.forward(TimeDelta::hours(1));
-        assert_eq!(deliver(&app).await, (0, 1));
-    }
+    house.clock.forward(TimeDelta::hours(1));
+    assert_eq!(deliver(&app).await, (0, 1));
     assert_eq!((app.post_counts().unwrap()[0].waiting, app.post_counts().unwrap()[0].given_up), (0, 1));
     assert!(house.heard.all().iter().any(|event| event.contains("will never be told")), "{:?}", house.heard.all());
 }
@@ -639,4 +635,69 @@ async fn the_command_lists_channels_and_what_waits() {
     let output = house.run(&["notify"]);
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(out.contains("slack") && out.contains(&address) && out.lines().all(|line| line.len() <= 80), "{out}");
+}
+
+/// A small disk of its own, mounted at a directory.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    /// `None`: this is not root, which is said and counted.
+    fn at(path: &std::path::Path, test: &str) -> Option<Self> {
+        let options = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(path).output().is_ok_and(|mount| mount.status.success());
+        if !mounted {
+            sink::skipped(test, "it mounts a disk to fill it: run it as root");
+            return None;
+        }
+        Some(Self(path.to_owned()))
+    }
+
+    fn fill(&self) {
+        let file = format!("of={}", self.0.join("filler").display());
+        let filled = Command::new("dd").args(["if=/dev/zero", "bs=4096", &file]).output().unwrap();
+        assert!(!filled.status.success(), "it is full");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// What waits in the journal while the disk takes nothing leaves all the same, once, and is known to have left as soon as that can be
+/// written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_35_what_waits_leaves_once_while_the_disk_takes_nothing() {
+    let address = free();
+    let house = House::new(&[("BACKUP_NOTIFY", &format!("webhook+http://{address}/told"))]);
+    let Some(disk) = Disk::at(house.dir.path(), "fault_35 (letters)") else { return };
+    let app = App { work: "supervise", ..house.app() };
+    for event in ["one", "two"] {
+        app.notice(app.notice_of(Level::Failure, event, event));
+    }
+    assert_eq!(deliver(&app).await, (0, 1), "the channel is away");
+    disk.fill();
+    house.clock.forward(TimeDelta::hours(1));
+    // Away still: tried, and after a pause again.
+    assert_eq!(deliver(&app).await, (0, 1));
+    assert_eq!(deliver(&app).await, (0, 0), "a channel that is away is not asked all the time");
+    house.clock.forward(TimeDelta::hours(1));
+    let sink = Sink::at(address.parse().unwrap());
+    let two = tokio::join!(deliver(&app), deliver(&app));
+    assert_eq!(two.0.0 + two.1.0, 2, "{two:?}");
+    let events = |sink: &Sink| {
+        let of = |got: &sink::Got| got.json()["event"].as_str().unwrap().to_owned();
+        sink.taken().iter().map(of).collect::<Vec<_>>()
+    };
+    let mut told = events(&sink);
+    told.sort();
+    assert_eq!(told, ["one", "two"]);
+    assert_eq!(deliver(&app).await, (0, 0));
+    std::fs::remove_file(house.dir.path().join("filler")).unwrap();
+    assert_eq!(deliver(&app).await, (0, 0));
+    let count = &app.post_counts().unwrap()[0];
+    assert_eq!((count.waiting, count.sent), (0, 2));
+    assert_eq!(deliver(&house.app()).await, (0, 0), "nor does another process tell it");
+    assert_eq!(events(&sink).len(), 2);
 }

@@ -50,6 +50,8 @@ pub async fn backup(app: &App) -> Result<Made, Failure> {
 /// # Errors
 /// [`Failure`].
 pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
+    // What a command of the operator's prints is his business, and no service's.
+    let hooked = app;
     let (app, tail) = Tail::of(app);
     let app = &app;
     let record = Record::new(app, RunKind::Backup);
@@ -58,7 +60,7 @@ pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
         let lock = app.lock(&context).await?;
         record.begin(app);
         app.ping_start(record.id.as_str());
-        app.before_hook(&record.id).await?;
+        hooked.before_hook(&record.id).await?;
         let made = backup::backup(&context, record.id.clone(), Kind::Backup, context.database.name()).await?;
         record.stages(app, &made.timings);
         // Whoever looks while the copies are on their way, or after a power cut, finds what holds then.
@@ -78,7 +80,7 @@ pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
                 let mut log = tail.lines();
                 log.push(failure.message.clone());
                 app.ping_fail(record.id.as_str(), log.iter().map(String::as_str));
-                app.failure_hook(&record.id, &failure).await;
+                hooked.failure_hook(&record.id, &failure).await;
             }
             Err(failure)
         }

@@ -1,4 +1,4 @@
-//! The last words of a run: a dead man's switch that is told of a failure shows them to whoever comes to look.
+//! The last words of a run, without those of its hooks: a dead man's switch that is told of a failure shows them to whoever comes to look.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

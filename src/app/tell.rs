@@ -1,7 +1,7 @@
 //! Who is told, and when: notices go into the outbox of the journal, and from there, later and beside everything else, to the channels of
 //! the settings. Nothing in here fails a run or holds one up: it warns.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::unwritten::{How, Unwritten};
 use super::{App, SUPERVISE};
 use crate::domain::notice::channel::{PING_FAIL, PING_START, PING_SUCCESS};
 use crate::domain::notice::{Kind, Level, Notice, Place};
@@ -36,8 +37,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(30);
 const PAUSE: TimeDelta = TimeDelta::minutes(30);
 
-/// So often a letter is tried at least, whatever its age.
+/// So often a letter is tried at least, whatever its age, or its channel for so long.
 const LEAST_TRIES: u32 = 5;
+const LEAST: TimeDelta = TimeDelta::minutes(15);
 
 /// A ping that says that a run begins is no news after that.
 const START_IS_OLD: TimeDelta = TimeDelta::minutes(10);
@@ -53,11 +55,18 @@ const CLEAN_EVERY: TimeDelta = TimeDelta::hours(1);
 pub struct Post {
     memory: Arc<MemoryOutbox>,
     open: Mutex<Option<Open>>,
-    /// What was sent, by channel and notice, and could not be written down: it is not sent again.
-    unwritten: Mutex<BTreeSet<(String, String)>>,
+    unwritten: Unwritten,
+    /// Since when a channel takes nothing, how often it was tried where that cannot be written down, and when it is tried again then.
+    failing: Mutex<BTreeMap<String, Failing>>,
     /// What is sent as a run begins.
     starting: Mutex<Option<JoinHandle<Delivered>>>,
     cleaned: Mutex<Option<DateTime<Utc>>>,
+}
+
+struct Failing {
+    since: DateTime<Utc>,
+    tries: u32,
+    next: DateTime<Utc>,
 }
 
 struct Open {
@@ -172,6 +181,10 @@ impl App {
         }
         let mut outboxes: Vec<Arc<dyn Outbox>> = vec![Arc::clone(&self.post.memory) as Arc<dyn Outbox>];
         outboxes.extend(self.outbox());
+        // The one in memory remembers by itself.
+        for outbox in outboxes.iter().skip(1) {
+            self.post.unwritten.write(outbox.as_ref(), self.clock.now());
+        }
         self.clean(&outboxes);
         let until = Instant::now() + limit;
         let each = channels.iter().map(|channel| self.deliver_to(channel, &outboxes, until, cancel));
@@ -197,13 +210,18 @@ impl App {
                     Ok(None) => break,
                     Err(error) => {
                         tracing::debug!(%error, "outbox");
-                        self.deliver_unwritten(channel, outbox.as_ref(), until, cancel, &mut done).await;
+                        // Where another process has it for a moment, that one may be sending.
+                        if error.takes_nothing() {
+                            self.deliver_unwritten(channel, outbox.as_ref(), until, cancel, &mut done).await;
+                        }
                         break;
                     }
                 };
-                let sent = match self.is_unwritten(&letter) {
-                    true => Ok(()),
-                    false => self.send(channel, &letter, until, cancel).await,
+                let sent = match self.post.unwritten.of(&letter) {
+                    None => self.send(channel, &letter, until, cancel).await,
+                    Some(How::Sent) => Ok(()),
+                    // It is on its way, or was refused for good: the next turn writes that down.
+                    Some(How::Leaving | How::GivenUp(_)) => break,
                 };
                 // Where nothing can be written down the next letter would be this one.
                 let failed = sent.is_err() | !self.settle(outbox.as_ref(), channel, &letter, sent);
@@ -231,19 +249,44 @@ impl App {
         if self.work != SUPERVISE {
             return;
         }
-        let mut waiting = outbox.waiting(&channel.id, self.clock.now()).unwrap_or_default();
-        waiting.retain(|letter| !self.is_unwritten(letter));
-        for letter in waiting {
+        let now = self.clock.now();
+        let waits = |failing: &Failing| now < failing.next && failing.next <= now + LONGEST_PAUSE;
+        if self.post.failing().get(&channel.id).is_some_and(waits) {
+            return;
+        }
+        for letter in outbox.waiting(&channel.id, now).unwrap_or_default() {
             if cancel.is_cancelled() || Instant::now() >= until {
                 return;
             }
-            if let Err(error) = self.send(channel, &letter, until, cancel).await {
-                tracing::debug!(%error, "outbox");
-                done.failed += 1;
-                return;
+            if !self.post.unwritten.take(&letter) {
+                continue;
             }
-            self.post.unwritten().insert(key(&letter));
-            done.sent += 1;
+            let error = match self.send(channel, &letter, until, cancel).await {
+                Ok(()) => {
+                    self.post.unwritten.keep(&letter, How::Sent);
+                    self.post.failing().remove(&channel.id);
+                    done.sent += 1;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            done.failed += 1;
+            let why = self.mask().apply(&error.to_string());
+            let Again::Later(after) = error.again() else {
+                let title = &letter.notice.title;
+                self.warn(t!("tell.given_up", channel = channel.kind, title = title, cause = why));
+                self.post.unwritten.keep(&letter, How::GivenUp(why));
+                continue;
+            };
+            self.post.unwritten.forget(&letter);
+            let tries = self.post.fails(&channel.id, now);
+            if tries == 0 {
+                self.warn(t!("tell.failed", channel = channel.kind, cause = why));
+            }
+            if let Some(failing) = self.post.failing().get_mut(&channel.id) {
+                failing.next = now + pause(tries, after);
+            }
+            return;
         }
     }
 
@@ -271,20 +314,22 @@ impl App {
         }
     }
 
-    fn is_unwritten(&self, letter: &Letter) -> bool {
-        self.post.unwritten().contains(&key(letter))
-    }
-
     /// Writes down how it went; whether that could be. What fails for the first time, or for good, is said.
     fn settle(&self, outbox: &dyn Outbox, channel: &Channel, letter: &Letter, sent: Result<(), Error>) -> bool {
         let now = self.clock.now();
         let is_sent = sent.is_ok();
         let written = match sent {
-            Ok(()) => outbox.sent(letter, now),
+            Ok(()) => {
+                self.post.failing().remove(&channel.id);
+                outbox.sent(letter, now)
+            }
             Err(error) => {
                 let why = self.mask().apply(&error.to_string());
+                let failing_since = self.post.failing().get(&channel.id).map(|failing| failing.since);
+                self.post.fails(&channel.id, now);
                 // A machine that was off for a day has tried nothing yet.
-                let is_over = now - letter.put_at >= PATIENCE && letter.tries >= LEAST_TRIES;
+                let was_tried = failing_since.is_some_and(|since| (now - since).abs() >= LEAST);
+                let is_over = now - letter.put_at >= PATIENCE && (was_tried || letter.tries >= LEAST_TRIES);
                 match error.again() {
                     Again::Later(after) if !is_over => {
                         let next = now + pause(letter.tries, after);
@@ -306,9 +351,9 @@ impl App {
             self.warn(error.to_string());
         }
         match is_sent && !is_written {
-            true => self.post.unwritten().insert(key(letter)),
-            false => self.post.unwritten().remove(&key(letter)),
-        };
+            true => self.post.unwritten.keep(letter, How::Sent),
+            false => self.post.unwritten.forget(letter),
+        }
         is_written
     }
 
@@ -409,14 +454,14 @@ impl App {
         }
         let opened = match (SqliteJournal::open(dir, self.clock.now()), known) {
             (Ok(opened), _) => opened,
-            // A disk that is full has no room for what opening wants; whoever is in needs none.
-            (Err(error), Some(known)) => {
+            // A disk that is full has no room for what opening wants; whoever is in needs none, as long as that is still the journal.
+            (Err(error), Some(known)) if error.takes_nothing() && file() == Some(known.file) => {
                 tracing::debug!(%error, "journal");
                 let journal = Arc::clone(&known.journal);
                 *open = Some(Open { since: Instant::now(), ..known });
                 return Ok(journal);
             }
-            (Err(error), None) => return Err(error),
+            (Err(error), _) => return Err(error),
         };
         if let Some(path) = &opened.set_aside {
             self.warn(t!("app.journal_set_aside", path = escape(&path.display().to_string())));
@@ -445,13 +490,17 @@ impl App {
 }
 
 impl Post {
-    fn unwritten(&self) -> MutexGuard<'_, BTreeSet<(String, String)>> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failing(&self) -> MutexGuard<'_, BTreeMap<String, Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn key(letter: &Letter) -> (String, String) {
-    (letter.channel.clone(), letter.notice.id.clone())
+    /// A channel took nothing once more; how often it did not before.
+    fn fails(&self, channel: &str, now: DateTime<Utc>) -> u32 {
+        let mut failing = self.failing();
+        let failing = failing.entry(channel.to_owned()).or_insert(Failing { since: now, tries: 0, next: now });
+        failing.tries += 1;
+        failing.tries - 1
+    }
 }
 
 fn silent(channel: &Channel, began: Instant) -> Error {

@@ -28,8 +28,8 @@ use lines::{Lines, Runs};
 pub const ROTATE_AT: u64 = 10_000_000;
 /// Older files that stay.
 pub const KEEP: u32 = 5;
-/// Lines that wait for the file; who writes more waits too. The usual 128,000 are 4 MB, laid out at the start.
-const WAITING: usize = 1024;
+/// Lines that wait for the file. The usual 128,000 are 4 MB, laid out at the start.
+const WAITING: usize = 8192;
 /// Only what this program says: libraries are not the operator's business.
 const OURS: &str = "amarre";
 /// What a command has told the operator already, in its own words: for the file alone.
@@ -96,7 +96,8 @@ fn open_or_warn(
         Ok(file) => {
             let (lines, of) = (lines.clone(), path);
             let sink = Sink::new(file, move |notice| console.write_line(&lines.warning(&told(&of, &notice))));
-            let builder = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(WAITING);
+            // A write that never ends (a network disk that is away) loses lines in the end, and holds nothing up.
+            let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING);
             let (file, worker) = builder.thread_name("log").finish(sink);
             (Some(file), Some(worker), None)
         }

@@ -87,7 +87,8 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
 
 /// With `--thaw`, what is frozen is asked for. It is no restore then: who waits for one must not take it for done.
 async fn thaw(operations: &operations::Context, found: &[Found], args: &RestoreArgs) -> Result<(), Failure> {
-    let Some(days) = args.thaw else { return Ok(()) };
+    // A look costs nothing.
+    let Some(days) = args.thaw.filter(|_| !args.dry_run) else { return Ok(()) };
     match fetch::thaw(operations, found, days).await? {
         None => Ok(()),
         Some(thawing) => Err(Failure {

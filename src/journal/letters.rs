@@ -60,9 +60,12 @@ impl Outbox for SqliteJournal {
         let stored: Vec<Leased> = self.with(|c| {
             c.prepare(
                 "SELECT number, notice, put_at, tries FROM letter WHERE channel = ?1 AND state = 'waiting'
-                   AND (leased_until IS NULL OR leased_until <= ?2 OR leased_until > ?3) ORDER BY number",
+                   AND NOT EXISTS (SELECT 1 FROM letter first WHERE first.channel = ?1 AND first.state = 'waiting'
+                       AND first.number <= letter.number
+                       AND (first.due_at > ?2 AND first.due_at <= ?4 OR first.leased_until > ?2 AND first.leased_until <= ?3))
+                 ORDER BY number",
             )?
-            .query_map(params![channel, stamp(now), stamp(now + LEASE)], leased)?
+            .query_map(params![channel, stamp(now), stamp(now + LEASE), stamp(now + LONGEST_PAUSE)], leased)?
             .collect()
         })?;
         // What a newer version wrote is left to it.
@@ -90,6 +93,18 @@ impl Outbox for SqliteJournal {
 
     fn give_up(&self, letter: &Letter, why: &str, now: DateTime<Utc>) -> Result<(), Error> {
         self.end(letter.number, letter.lease, State::GivenUp, Some(why), now)
+    }
+
+    fn ended(&self, channel: &str, notice: &str, why: Option<&str>, now: DateTime<Utc>) -> Result<(), Error> {
+        self.with(|c| {
+            c.execute(
+                "UPDATE letter SET tries = tries + 1, state = ?3, error = ifnull(?4, error), ended_at = ?5, lease = NULL,
+                    leased_until = NULL
+                 WHERE channel = ?1 AND notice_id = ?2 AND state = 'waiting'",
+                params![channel, notice, State::of(why).as_str(), why, stamp(now)],
+            )
+        })
+        .map(drop)
     }
 
     fn clean(&self, channels: &[&str], now: DateTime<Utc>) -> Result<usize, Error> {

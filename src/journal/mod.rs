@@ -339,6 +339,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the disk takes nothing now: that may pass, and what can be read is good.
+    #[must_use]
+    pub fn takes_nothing(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
+        match self {
+            Self::Io { .. } => true,
+            Self::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(DiskFull | SystemIoFailure | ReadOnly | CannotOpen))
+            }
+            Self::NotAFile { .. } | Self::Newer { .. } => false,
+        }
+    }
+}
+
 impl Explain for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {

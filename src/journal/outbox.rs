@@ -44,8 +44,8 @@ pub trait Outbox: Send + Sync {
     /// [`Error`].
     fn due(&self, channel: &str, lease: u64, now: DateTime<Utc>) -> Result<Option<Letter>, Error>;
 
-    /// Letters of `channel` that are due or will be and that nobody has, the oldest first, handed to nobody: for when nothing can be
-    /// written down.
+    /// Letters of `channel` that are due and that nobody has, the oldest first, handed to nobody: for when nothing can be written down.
+    /// None comes before one that is put off.
     ///
     /// # Errors
     /// [`Error`].
@@ -68,6 +68,13 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// [`Error`].
     fn give_up(&self, letter: &Letter, why: &str, now: DateTime<Utc>) -> Result<(), Error>;
+
+    /// The letter of this notice to `channel` was sent, or, with a reason, never will be; whoever has it, and whenever it is due: for
+    /// what happened while nothing could be written down.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn ended(&self, channel: &str, notice: &str, why: Option<&str>, now: DateTime<Utc>) -> Result<(), Error>;
 
     /// Gives up letters to channels that are none of `channels` once their [`PATIENCE`] is over, forgets what is older than
     /// [`MEMORY`]; says how many were given up.
@@ -133,6 +140,11 @@ pub(super) enum State {
 }
 
 impl State {
+    /// What a letter comes to: sent, or given up for a reason.
+    pub(super) fn of(why: Option<&str>) -> Self {
+        if why.is_some() { Self::GivenUp } else { Self::Sent }
+    }
+
     /// As it is stored.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -210,7 +222,7 @@ impl Outbox for MemoryOutbox {
     fn waiting(&self, channel: &str, now: DateTime<Utc>) -> Result<Vec<Letter>, Error> {
         let all = self.lock();
         let own = all.iter().filter(|kept| kept.letter.channel == channel && kept.state == State::Waiting);
-        Ok(own.filter(|kept| is_free(kept.leased_until, now)).map(|kept| kept.letter.clone()).collect())
+        Ok(own.take_while(|kept| is_due(kept.due_at, kept.leased_until, now)).map(|kept| kept.letter.clone()).collect())
     }
 
     fn sent(&self, letter: &Letter, now: DateTime<Utc>) -> Result<(), Error> {
@@ -231,6 +243,19 @@ impl Outbox for MemoryOutbox {
             kept.letter.tries += 1;
             (kept.state, kept.error, kept.ended_at) = (State::GivenUp, Some(why.to_owned()), Some(now));
         });
+        Ok(())
+    }
+
+    fn ended(&self, channel: &str, notice: &str, why: Option<&str>, now: DateTime<Utc>) -> Result<(), Error> {
+        let mut all = self.lock();
+        let waits = |kept: &&mut Kept| {
+            kept.letter.channel == channel && kept.letter.notice.id == notice && kept.state == State::Waiting
+        };
+        if let Some(kept) = all.iter_mut().find(waits) {
+            kept.letter.tries += 1;
+            (kept.state, kept.ended_at, kept.leased_until) = (State::of(why), Some(now), None);
+            kept.error = why.map(str::to_owned).or(kept.error.take());
+        }
         Ok(())
     }
 
@@ -273,14 +298,6 @@ impl Outbox for MemoryOutbox {
 
 /// Whether a letter may be handed out. What lies further ahead than anybody ever puts it was written by a clock that was wrong.
 fn is_due(due_at: DateTime<Utc>, leased_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
-    is_over(due_at, LONGEST_PAUSE, now) && is_free(leased_until, now)
-}
-
-/// Whether nobody has it.
-fn is_free(leased_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
-    leased_until.is_none_or(|at| is_over(at, LEASE, now))
-}
-
-fn is_over(at: DateTime<Utc>, longest: TimeDelta, now: DateTime<Utc>) -> bool {
-    at <= now || at > now + longest
+    let is_over = |at: DateTime<Utc>, longest| at <= now || at > now + longest;
+    is_over(due_at, LONGEST_PAUSE) && leased_until.is_none_or(|at| is_over(at, LEASE))
 }

@@ -151,17 +151,31 @@ impl Thawing {
     }
 }
 
-/// Asks for the first of `found` to be readable for `days` days; `None`: it is.
+/// Where none of `found` can be read, here neither, asks for one to be readable for `days` days: that costs money. `None`: one is.
 ///
 /// # Errors
-/// What keeps its place from being asked.
+/// What keeps their places from being asked.
 pub async fn thaw(context: &Context, found: &[Found], days: u32) -> Result<Option<Thawing>, Error> {
-    let Some(found) = found.first() else { return Ok(None) };
-    let state = context.or_cancelled(found.store.thaw(&found.file, days)).await?;
-    Ok(match state {
-        Thaw::Readable => None,
-        state => Some(Thawing { file: found.file.clone(), place: found.store.place(), state, days }),
-    })
+    for one in found {
+        if matches!(look(context, one).await, Ok(Here::Whole)) {
+            return Ok(None);
+        }
+        match context.or_cancelled(one.store.head(&one.file)).await {
+            Ok(object) if object.frozen.is_none() => return Ok(None),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let mut failed = Ok(None);
+    for one in found {
+        match context.or_cancelled(one.store.thaw(&one.file, days)).await {
+            Ok(Thaw::Readable) => return Ok(None),
+            Ok(state) => return Ok(Some(Thawing { file: one.file.clone(), place: one.store.place(), state, days })),
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => failed = Err(error),
+        }
+    }
+    failed
 }
 
 /// Fetches the first of `found` that can be had; says which. Called with the lock held.

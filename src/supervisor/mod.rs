@@ -323,7 +323,7 @@ impl Turn {
 
     fn due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let state = self.with.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, installed) = (state.get().lasting.last_slot_run, state.get().lasting.installed_at);
+        let (last, installed) = (state.slots_done(), state.get().lasting.installed_at);
         let (schedule, zone) = self.with.jobs.schedule();
         schedule.due(last, installed, now, zone)
     }

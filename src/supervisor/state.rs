@@ -86,6 +86,9 @@ pub struct Lasting {
     pub installed_at: DateTime<Utc>,
     /// Up to when slots are done with.
     pub last_slot_run: Option<DateTime<Utc>>,
+    /// Where that lies ahead, by a clock that was wrong once: up to when they are instead.
+    #[serde(default)]
+    pub believed: Option<DateTime<Utc>>,
     /// The last jump of the clock.
     #[serde(default)]
     pub jump: Option<Jump>,
@@ -137,7 +140,7 @@ impl StateFile {
         }
         // A state that cannot be read is begun anew: the worst that follows is one catch-up too few.
         let state = read(&dir).unwrap_or(State {
-            lasting: Lasting { format: 1, installed_at: now, last_slot_run: None, jump: None },
+            lasting: Lasting { format: 1, installed_at: now, last_slot_run: None, believed: None, jump: None },
             life: Life { beat_at: now, jobs: BTreeMap::new() },
         });
         Ok(Self { dir, state, _lock: lock })
@@ -168,7 +171,19 @@ impl StateFile {
     fn believe(&mut self, now: DateTime<Utc>, ahead: TimeDelta) {
         let lasting = &mut self.state.lasting;
         lasting.installed_at = lasting.installed_at.min(now);
-        lasting.last_slot_run = lasting.last_slot_run.map(|last| if last - now > ahead { now } else { last });
+        lasting.believed = match lasting.last_slot_run {
+            Some(last) if last - now > ahead => Some(lasting.believed.map_or(now, |believed| believed.min(now))),
+            // It came nearer since it was found to be wrong.
+            Some(last) if last > now => lasting.believed,
+            // Nor is a machine that boots in 1970 a reason to forget what was true.
+            _ => None,
+        };
+    }
+
+    /// Up to when slots are done with, as far as the clock can be believed.
+    #[must_use]
+    pub fn slots_done(&self) -> Option<DateTime<Utc>> {
+        self.state.lasting.believed.or(self.state.lasting.last_slot_run)
     }
 
     /// `job` begins.
@@ -206,6 +221,7 @@ impl StateFile {
     /// When the file cannot be written; it holds in memory all the same.
     pub fn ran(&mut self, until: DateTime<Utc>) -> io::Result<()> {
         self.state.lasting.last_slot_run = Some(until);
+        self.state.lasting.believed = None;
         self.write_for_good()
     }
 

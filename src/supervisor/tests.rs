@@ -351,12 +351,37 @@ async fn fault_65_a_second_supervisor_on_a_directory_is_refused() {
     assert!(StateFile::take(bench.dir.path(), bench.clock.now()).is_ok());
 }
 
+/// A slot that ran by a clock a day ahead does not stand for the next night, however often the supervisor starts meanwhile; a machine
+/// that boots in 1970 forgets nothing.
+#[test]
+fn fault_43_a_slot_of_a_wrong_clock_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".amarre")).unwrap();
+    // As it was when both were one file.
+    let before = r#"{"format":1,"installed_at":"2026-11-01T10:00:00Z","last_slot_run":"2026-11-22T02:00:00Z","beat_at":"2026-11-21T12:00:00Z"}"#;
+    std::fs::write(dir.path().join(".amarre/supervisor.state"), before).unwrap();
+    let half = TimeDelta::hours(12);
+    let done = |now: &str| {
+        let mut state = StateFile::take(dir.path(), at(now)).unwrap();
+        state.begin(at(now), half).unwrap();
+        state.slots_done().unwrap()
+    };
+    assert_eq!(look(dir.path()).unwrap().1.unwrap().life.beat_at, at("2026-11-21T12:00:00Z"));
+    assert_eq!(done("2026-11-21T13:00:00Z"), at("2026-11-21T13:00:00Z"));
+    assert_eq!(done("2026-11-22T01:00:00Z"), at("2026-11-21T13:00:00Z"));
+    assert_eq!(done("1970-01-01T00:00:10Z"), at("1970-01-01T00:00:10Z"));
+    assert_eq!(done("2026-11-22T09:00:00Z"), at("2026-11-22T02:00:00Z"));
+    let mut state = StateFile::take(dir.path(), at("2026-11-22T09:00:00Z")).unwrap();
+    state.ran(at("2026-11-23T02:00:00Z")).unwrap();
+    assert_eq!(state.slots_done(), Some(at("2026-11-23T02:00:00Z")));
+}
+
 #[test]
 fn health_is_good_only_while_the_supervisor_lives_and_its_backups_come() {
     let schedule = Schedule::parse("0 3 * * *").unwrap();
     let installed_at = at("2026-11-20T12:00:00Z");
     let state = state::State {
-        lasting: state::Lasting { format: 1, installed_at, last_slot_run: None, jump: None },
+        lasting: state::Lasting { format: 1, installed_at, last_slot_run: None, believed: None, jump: None },
         life: state::Life { beat_at: at("2026-11-21T10:00:00Z"), jobs: std::collections::BTreeMap::new() },
     };
     let good = Seen {

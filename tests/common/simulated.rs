@@ -14,6 +14,7 @@ use amarre::operations::catalogue;
 use amarre::operations::history::{self, Happened};
 use amarre::settings::{Settings, Sources};
 use amarre::supervisor::pace::Pace;
+use amarre::supervisor::state::Job;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Europe::Paris;
@@ -212,6 +213,11 @@ impl Sidecar {
     pub fn set_clock(&self, by: TimeDelta) {
         self.time.now.lock().unwrap().wall += by;
         self.settle();
+    }
+
+    /// Whether a backup is being made.
+    pub fn is_backing_up(&self) -> bool {
+        self.app.jobs().get(&Job::Backup).is_some_and(|job| job.running_since.is_some())
     }
 
     /// SIGUSR1.

@@ -257,11 +257,11 @@ const WAY: &str = "AMARRE_TEST_AIOSMTPD is not set: eval \"$(scripts/testbed.sh 
     clippy::disallowed_methods,
     reason = "the test runner tells where skipped tests are counted"
 )]
-fn skipped(test: &str) {
-    eprintln!("SKIPPED: {test}: {WAY}");
+pub fn skipped(test: &str, why: &str) {
+    eprintln!("SKIPPED: {test}: {why}");
     if let Some(log) = std::env::var_os("AMARRE_SKIPPED_LOG") {
         let mut log = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
-        writeln!(log, "{test}: {WAY}").unwrap();
+        writeln!(log, "{test}: {why}").unwrap();
     }
 }
 
@@ -270,7 +270,7 @@ impl MailSink {
     #[allow(clippy::disallowed_methods, reason = "the test bed tells where the program is")]
     pub fn start(test: &str, tls: &str, authority: &Authority, login: Option<(&str, &str)>, port: u16) -> Option<Self> {
         let Ok(python) = std::env::var("AMARRE_TEST_AIOSMTPD") else {
-            skipped(test);
+            skipped(test, WAY);
             return None;
         };
         let of = |name: &str| authority.dir.path().join(name).display().to_string();

@@ -92,6 +92,34 @@ fn letters_of_a_channel_come_in_their_order_and_wait_for_the_first() {
 }
 
 #[test]
+fn what_waits_can_be_looked_at_and_ended_by_its_notice() {
+    each(|outbox| {
+        let (one, two) = (notice("one"), notice("two"));
+        for notice in [&one, &two] {
+            outbox.put(notice, &CHANNELS, now()).unwrap();
+        }
+        let events = |at| -> Vec<String> {
+            outbox.waiting(CHANNELS[0], at).unwrap().into_iter().map(|letter| letter.notice.event).collect()
+        };
+        assert_eq!(events(now()), ["one", "two"]);
+        let first = due(outbox, now()).expect("a look takes nothing");
+        assert!(events(now()).is_empty(), "somebody has the first, and the second waits behind it");
+        outbox.failed(&first, "down", after(30)).unwrap();
+        assert!(events(after(29)).is_empty());
+        // It left while that could not be written down; the other was refused.
+        outbox.ended(CHANNELS[0], &one.id, None, after(1)).unwrap();
+        assert_eq!(events(after(1)), ["two"]);
+        outbox.ended(CHANNELS[0], &two.id, Some("refused"), after(1)).unwrap();
+        outbox.ended(CHANNELS[0], &two.id, None, after(2)).unwrap();
+        assert_eq!(due(outbox, after(60)), None);
+        let count = &outbox.counts().unwrap()[0];
+        assert_eq!((count.waiting, count.sent, count.given_up), (0, 1, 1));
+        assert_eq!((count.last_sent, count.last_given_up), (Some(after(1)), Some(after(1))));
+        assert!(outbox.due(CHANNELS[1], 7, now()).unwrap().is_some(), "another channel's are its own");
+    });
+}
+
+#[test]
 fn fault_43_a_clock_that_was_ahead_holds_nothing_up() {
     each(|outbox| {
         outbox.put(&failed(), &CHANNELS[..1], now()).unwrap();

@@ -402,6 +402,7 @@ async fn read(
             piece = Bytes::new();
             continue;
         };
+        watch.worried = false;
         piece = match frame {
             Some(Ok(LogOutput::StdOut { message })) => sentinel.push(message),
             Some(Ok(LogOutput::StdErr { message })) => {
@@ -439,11 +440,8 @@ impl<'a> Watch<'a> {
         let found = self.engine.inspect(&self.container.id).await;
         let container = self.container.name.clone();
         let trouble = match found {
-            Ok(now) if now.is_running() => match exit_code_now(self.engine, self.exec).await {
-                Ok(None) => None,
-                Ok(Some(_)) => Some(ended()),
-                Err(error) => Some(error.into()),
-            },
+            // An engine that cannot say is no reason to end a dump.
+            Ok(now) if now.is_running() => exit_code_now(self.engine, self.exec).await.ok().flatten().map(|_| ended()),
             Ok(now) if now.state == "paused" => Some(EngineError::Paused { container }.into()),
             Ok(_) => Some(EngineError::NotRunning { container }.into()),
             Err(EngineError::Gone { .. }) => Some(EngineError::Gone { container }.into()),

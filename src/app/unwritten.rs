@@ -1,0 +1,72 @@
+//! What was sent, or refused for good, while nothing could be written down: this process remembers it, so that nobody here sends it
+//! again, and writes it down as soon as that works.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use crate::journal::Outbox;
+use crate::journal::outbox::Letter;
+
+/// How it stands with a letter of which nothing is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// Somebody here is sending it.
+    Leaving,
+    /// It was sent.
+    Sent,
+    /// It never will be, and why.
+    GivenUp(String),
+}
+
+/// Letters by channel and notice.
+#[derive(Default)]
+pub(super) struct Unwritten(Mutex<BTreeMap<(String, String), How>>);
+
+impl Unwritten {
+    /// How it stands with `letter`; `None`: what is written holds.
+    pub(super) fn of(&self, letter: &Letter) -> Option<How> {
+        self.lock().get(&key(letter)).cloned()
+    }
+
+    /// Whether whoever asks may send it: nobody else here does, or has.
+    pub(super) fn take(&self, letter: &Letter) -> bool {
+        let mut letters = self.lock();
+        let is_free = !letters.contains_key(&key(letter));
+        if is_free {
+            letters.insert(key(letter), How::Leaving);
+        }
+        is_free
+    }
+
+    /// How it went.
+    pub(super) fn keep(&self, letter: &Letter, how: How) {
+        self.lock().insert(key(letter), how);
+    }
+
+    /// What is written holds again.
+    pub(super) fn forget(&self, letter: &Letter) {
+        self.lock().remove(&key(letter));
+    }
+
+    /// Writes down what can be.
+    pub(super) fn write(&self, outbox: &dyn Outbox, now: DateTime<Utc>) {
+        self.lock().retain(|(channel, notice), how| {
+            let why = match how {
+                How::Leaving => return true,
+                How::Sent => None,
+                How::GivenUp(why) => Some(why.as_str()),
+            };
+            outbox.ended(channel, notice, why, now).is_err()
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), How>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(letter: &Letter) -> (String, String) {
+    (letter.channel.clone(), letter.notice.id.clone())
+}
