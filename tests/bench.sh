@@ -20,8 +20,8 @@ trap 'exit 143' TERM
 quick() { "$BENCH" "$@" --quick --binary "$BINARY" >"$work/output"; }
 
 # The part s3 needs root.
-SECTIONS=11 NEXT=s3 BARS=$(grep -v '^#' "$AMARRE_ROOT/scripts/bench/bars.txt")
-is_root || { SECTIONS=10 NEXT=compress BARS=$(grep -v '^s3;' <<<"$BARS"); }
+SECTIONS=12 NEXT=s3 BARS=$(grep -v '^#' "$AMARRE_ROOT/scripts/bench/bars.txt")
+is_root || { SECTIONS=11 NEXT=compress BARS=$(grep -v '^s3;' <<<"$BARS"); }
 
 # Every contender has its times, every bar a verdict.
 check_report() {
