@@ -304,7 +304,8 @@ cmd_binary() {
   triple=$(host_triple)
   say "binary: cargo build --release --target $triple, linked statically${*:+ ($*)}"
   # With --target the flag reaches only the program, not the build scripts, which need a dynamic libc.
-  RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$triple" --bin amarre "$@" >&2
+  # As the Dockerfile builds it.
+  RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' cargo build --release --locked --target "$triple" --bin amarre "$@" >&2
   printf '%s\n' "$(target_directory)/$triple/release/amarre"
 }
 
