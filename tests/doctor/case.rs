@@ -1,9 +1,10 @@
 //! A set-up of a row: an installation, and all that was broken around it; what was mounted, started and made goes with it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,31 @@ use crate::s3::Bucket;
 /// The user of the sidecar.
 const NOBODY: u32 = 10001;
 const SCRIPTS: [&str; 5] = ["amarre.sh", "backup.sh", "restore.sh", "test-backup-setup.sh", "check-backup-alert.sh"];
+const ENGINE: &str = "/var/run/docker.sock";
+/// Commands of a fix that can be run here; not `timedatectl`, nor `docker compose` without its file.
+const COMMANDS: [&str; 7] = ["amarre ", "chmod ", "chown ", "docker start ", "docker unpause ", "mkdir ", "printf "];
+
+/// How a row is mended.
+pub enum Mend {
+    /// By what the fix says, word for word: [`Case::follow`].
+    Printed,
+    /// By `doctor --fix`, which must have done these.
+    Repaired(&'static [&'static str]),
+    /// By somebody who reads the fix: it is advice, or a word of it is for a person.
+    Hand(fn(&mut Case, &str)),
+}
+
+/// How many of them are done as printed.
+pub const fn printed(mends: &[Mend]) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while at < mends.len() {
+        if matches!(mends[at], Mend::Printed) {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
+}
 
 pub struct Case {
     pub bed: Bed,
@@ -33,6 +59,8 @@ pub struct Case {
     pub group: Option<u32>,
     /// What stands in `/etc/hosts`, for the program alone.
     pub hosts: Option<PathBuf>,
+    /// What settings should be, as whoever set this up knows it: a fix names them without it.
+    known: BTreeMap<String, String>,
     is_nobody: bool,
     is_skipped: bool,
     kept: Vec<Box<dyn Any>>,
@@ -45,8 +73,10 @@ impl Case {
     pub fn new(label: &str) -> Self {
         // The server's names are not longer than 63 bytes.
         let label: String = label.chars().take(20).collect();
+        let bed = Bed::filled(&label);
         Self {
-            bed: Bed::filled(&label),
+            known: bed.env.clone(),
+            bed,
             bucket: None,
             arguments: Vec::new(),
             group: None,
@@ -62,7 +92,7 @@ impl Case {
 
     /// The whole of a row.
     #[track_caller]
-    pub fn goes(mut self, check: &str, verdict: &str, says: &str, mend: fn(&mut Self, &str)) {
+    pub fn goes(mut self, check: &str, verdict: &str, says: &str, mend: Mend) {
         if self.is_skipped {
             return;
         }
@@ -72,7 +102,11 @@ impl Case {
             lines(&report, check).into_iter().find(|line| line["verdict"] == verdict && text(line).contains(says));
         let bad = bad.unwrap_or_else(|| panic!("no {verdict} of {check} with '{says}': {report:#}"));
         let fix = bad["fix"].as_str().unwrap_or_else(|| panic!("no fix: {bad}")).to_owned();
-        mend(&mut self, &fix);
+        match mend {
+            Mend::Printed => self.follow(&fix),
+            Mend::Repaired(done) => self.fix(done),
+            Mend::Hand(mend) => mend(&mut self, &fix),
+        }
         let report = self.doctor(&[]);
         let still: Vec<_> = lines(&report, check).into_iter().filter(|line| line["verdict"] != "ok").collect();
         assert!(still.is_empty(), "still there after '{fix}': {still:#?}");
@@ -98,6 +132,82 @@ impl Case {
         for wanted in done {
             let is_it = |r: &Value| r["outcome"] == "done" && r["text"].as_str().unwrap().contains(wanted);
             assert!(repairs.iter().any(is_it), "{wanted}: {repairs:#?}");
+        }
+    }
+
+    /// Does what a fix says: the first part of it that says something to do. One without any is refused.
+    #[track_caller]
+    pub fn follow(&mut self, fix: &str) {
+        // What comes after a semicolon is another way, or more to know.
+        let mut done = false;
+        for part in fix.split("; ") {
+            done = done || self.follow_part(part);
+        }
+        assert!(done, "nothing to do in '{fix}'");
+    }
+
+    /// Whether there was something to do in it.
+    #[track_caller]
+    fn follow_part(&mut self, part: &str) -> bool {
+        if let Some(command) = command_in(part) {
+            self.order(command);
+        } else if let Some((name, value)) = assignment_in(part) {
+            // A path to be thought of is an example.
+            let value = if value.starts_with("/path/") { self.known[name].clone() } else { value.to_owned() };
+            self.set(name, &value);
+        } else if let Some(meant) = between(part, "did you mean '", "'") {
+            let value = self.bed.env.remove(between(part, "remove '", "'").unwrap()).unwrap();
+            self.set(meant, &value);
+        } else if let Some(kept) = between(part, "keep one of them: '", "'") {
+            let other = kept.strip_suffix("_FILE").map_or_else(|| format!("{kept}_FILE"), str::to_owned);
+            self.unset(&other);
+        } else if let Some(like) = between(part, "written like '", "'") {
+            self.set(between(part, "set ", " to such a name").unwrap(), like);
+        } else if let Some(schedule) = between(part, "every day at 03:00 is '", "'") {
+            self.set("BACKUP_SCHEDULE", schedule);
+        } else if let Some(path) = between(part, "'", "' must hold the secret on one line and nothing else") {
+            fs::write(path, &self.bed.server.password).unwrap();
+        } else if let Some(group) = between(part, "add 'group_add: [\"", "\"]'") {
+            self.group = Some(group.parse().unwrap());
+        } else if ["unset ", "remove it", "leave out"].iter().any(|words| part.contains(words)) {
+            return names_in(part).filter(|name| self.bed.env.remove(*name).is_some()).count() > 0;
+        } else if !part.starts_with("nothing more") {
+            return names_in(part).filter(|name| self.put_right(name)).count() > 0;
+        }
+        true
+    }
+
+    /// Gives a setting the value that it should have, where that is known.
+    fn put_right(&mut self, name: &str) -> bool {
+        let Some(value) = self.known.get(name).cloned() else { return false };
+        self.set(name, &value);
+        true
+    }
+
+    /// What whoever set this up knows besides.
+    pub fn knows(&mut self, name: &str, value: &str) {
+        self.known.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Runs a command as it is printed.
+    #[track_caller]
+    fn order(&mut self, command: &str) {
+        let Some(words) = command.strip_prefix("amarre ") else {
+            ran(Command::new("sh").args(["-c", command]));
+            return;
+        };
+        let words: Vec<_> = words.split(' ').collect();
+        match words[..] {
+            // It does not end by itself; one that still has the directory makes room for it.
+            ["supervise"] if self.processes.is_empty() => {
+                self.supervise();
+            }
+            ["supervise"] => self.restart(),
+            // Its question wants an answer.
+            ["delete", "NAME"] => self.forget(),
+            _ => {
+                self.amarre(&words, 0);
+            }
         }
     }
 
@@ -143,6 +253,11 @@ impl Case {
 
     pub fn keep(&mut self, it: impl Any) {
         self.kept.push(Box::new(it));
+    }
+
+    /// What was kept of this kind.
+    pub fn kept<T: Any>(&self) -> &T {
+        self.kept.iter().find_map(|it| it.downcast_ref()).expect("kept")
     }
 
     /// From now on not as root.
@@ -229,6 +344,12 @@ impl Case {
         self.set("DOCKER_HOST", &format!("unix://{path}"));
     }
 
+    /// The real engine is found at that path, whatever was there.
+    pub fn engine_at(&self, path: &str) {
+        let _ = fs::remove_file(path);
+        symlink(ENGINE, path).unwrap();
+    }
+
     #[track_caller]
     pub fn docker(&self, words: &[&str]) -> String {
         ran(Command::new("docker").args(words))
@@ -313,7 +434,10 @@ impl Case {
     fn store_in(&mut self, label: &str, bucket: Option<Bucket>) -> bool {
         self.is_skipped = bucket.is_none();
         match &bucket {
-            Some(bucket) => crate::s3_bed::point(&mut self.bed, bucket),
+            Some(bucket) => {
+                crate::s3_bed::point(&mut self.bed, bucket);
+                self.known.extend(self.bed.env.clone());
+            }
             None => crate::s3::skipped(label),
         }
         self.bucket = bucket;
@@ -355,13 +479,35 @@ pub fn mode(path: impl AsRef<Path>, bits: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
 }
 
-/// Does what the fix says: the command in it that begins so.
-#[track_caller]
-pub fn shell(fix: &str, begin: &str) {
-    let at = fix.find(begin).unwrap_or_else(|| panic!("no '{begin}' in '{fix}'"));
-    let (before, rest) = fix.split_at(at);
-    let end = if before.ends_with('\'') { rest.find('\'') } else { rest.find("; ").or_else(|| rest.find(", ")) };
-    ran(Command::new("sh").args(["-c", &rest[..end.unwrap_or(rest.len())]]));
+/// What stands in a text between two others.
+pub fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    Some(text.split_once(before)?.1.split_once(after)?.0)
+}
+
+/// The first command in it that can be run here: in quotes, or to where the sentence goes on.
+fn command_in(part: &str) -> Option<&str> {
+    let is_begin = |at: &usize| {
+        let before = &part[..*at];
+        before.is_empty() || before.ends_with('\'') || before.ends_with(": ")
+    };
+    let found = COMMANDS.iter().flat_map(|word| part.match_indices(*word)).map(|(at, _)| at);
+    let (before, rest) = part.split_at(found.filter(is_begin).min()?);
+    let end = if before.ends_with('\'') { rest.find('\'') } else { rest.find(", ") };
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+/// `NAME=value` in it.
+fn assignment_in(part: &str) -> Option<(&str, &str)> {
+    part.split_whitespace().find_map(|word| {
+        let (name, value) = word.trim_end_matches([',', ')']).split_once('=')?;
+        names_in(name).eq([name]).then_some((name, value))
+    })
+}
+
+/// The names of settings in it.
+fn names_in(part: &str) -> impl Iterator<Item = &str> {
+    let is_of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    part.split(move |c: char| !is_of_name(c)).filter(|word| word.contains('_'))
 }
 
 #[track_caller]
@@ -373,7 +519,7 @@ fn ran(command: &mut Command) -> String {
 
 /// Passes all on to the real engine, and another date back.
 fn relay(mut client: UnixStream, date: &str) -> std::io::Result<()> {
-    let mut server = UnixStream::connect("/var/run/docker.sock")?;
+    let mut server = UnixStream::connect(ENGINE)?;
     let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut from, &mut to);

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::Value;
 
-use crate::case::{Case, line, lines};
+use crate::Break;
+use crate::case::Mend::{Hand, Printed};
+use crate::case::{Case, Mend, line, lines};
 use crate::fault_proxy::{Answer, Fault, FaultProxy, Rule};
-use crate::{Break, Mend};
 
 /// Something that the store here does not have, tried at length.
 fn wanting(case: &mut Case, name: &str, value: &str) {
@@ -16,72 +18,75 @@ fn wanting(case: &mut Case, name: &str, value: &str) {
     }
 }
 
-/// A proxy before the store that forbids what the rules say.
-fn forbidding(case: &mut Case, rules: Vec<Rule>) {
+/// A proxy before the store that forbids what it is told to.
+fn forbidding(case: &mut Case, tell: impl FnOnce(&FaultProxy)) {
     if case.store("forbidden") {
         let proxy = FaultProxy::before(&case.bed.env["S3_ENDPOINT_URL"]);
-        proxy.rules(rules);
+        tell(&proxy);
         case.set("S3_ENDPOINT_URL", &proxy.endpoint());
         case.keep(proxy);
     }
 }
 
-/// The settings of the store as they were.
-fn again(case: &mut Case, name: &str) {
-    let place = case.bucket.as_ref().unwrap().place.clone();
-    let value = match name {
-        "S3_BACKUP_BUCKET" => place.bucket,
-        "S3_ENDPOINT_URL" => place.endpoint,
-        "AWS_ACCESS_KEY_ID" => place.key,
-        _ => place.secret,
-    };
-    case.set(name, &value);
+/// An authority of their own, as a PEM file.
+fn authority() -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().pem()
 }
 
 table! {
     a_store_without_its_key: |case| if case.store("key") { case.unset("AWS_SECRET_ACCESS_KEY") } =>
-        "settings" "failure" "AWS_SECRET_ACCESS_KEY"; |case, _| again(case, "AWS_SECRET_ACCESS_KEY"),
+        "settings" "failure" "AWS_SECRET_ACCESS_KEY"; Printed,
     fault_48_a_wrong_key: |case| if case.store("wrong key") { case.set("AWS_SECRET_ACCESS_KEY", "wrong") } =>
-        "s3-object" "failure" "does not accept the keys"; |case, _| again(case, "AWS_SECRET_ACCESS_KEY"),
+        "s3-object" "failure" "does not accept the keys"; Printed,
     fault_48_no_such_bucket: |case| if case.store("bucket") { case.set("S3_BACKUP_BUCKET", "amarre-nonexistent") } =>
-        "s3-object" "failure" "bucket"; |case, _| again(case, "S3_BACKUP_BUCKET"),
+        "s3-object" "failure" "bucket"; Printed,
     fault_48_the_wrong_region: |case| if case.store("region") { case.set("AWS_DEFAULT_REGION", "fr-par") } =>
-        "s3-object" "failure" "AWS_DEFAULT_REGION=garage"; |case, fix| {
-            let right = fix.split("AWS_DEFAULT_REGION=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-            case.set("AWS_DEFAULT_REGION", &right);
-        },
-    fault_48_a_right_that_is_missing: |case| forbidding(case, vec![Rule::on("PUT", Fault::Instead(Answer::error(403, "AccessDenied")))]) =>
-        "s3-object" "failure" "s3:PutObject"; |case, _| again(case, "S3_ENDPOINT_URL"),
+        "s3-object" "failure" "AWS_DEFAULT_REGION=garage"; Printed,
+    fault_48_a_right_that_is_missing: |case| forbidding(case, |proxy| {
+            proxy.rules([Rule::on("PUT", Fault::Instead(Answer::error(403, "AccessDenied")))]);
+        }) =>
+        "s3-object" "failure" "s3:PutObject"; Hand(|case, _| case.kept::<FaultProxy>().heal()),
     a_header_that_the_store_refuses: |case| {
             let refused = Answer::error(501, "NotImplemented").saying("Header 'x-amz-tagging' is not implemented");
-            forbidding(case, vec![Rule::on("PUT", Fault::Instead(refused))]);
+            forbidding(case, |proxy| proxy.script(move |request| {
+                request.header("x-amz-tagging").is_some().then(|| Fault::Instead(refused.clone()))
+            }));
             case.set("BACKUP_S3_TAGS", "team=chantier");
-        } => "s3-object" "failure" "BACKUP_S3_TAGS"; |case, _| { case.unset("BACKUP_S3_TAGS"); again(case, "S3_ENDPOINT_URL") },
+        } => "s3-object" "failure" "BACKUP_S3_TAGS"; Printed,
     a_store_that_is_not_there: |case| if case.store("away") { case.set("S3_ENDPOINT_URL", "http://127.0.0.1:9") } =>
-        "s3-object" "failure" "S3_ENDPOINT_URL"; |case, _| again(case, "S3_ENDPOINT_URL"),
+        "s3-object" "failure" "S3_ENDPOINT_URL"; Printed,
     a_store_that_nobody_knows: |case| if case.store("unknown") { case.set("S3_ENDPOINT_URL", "http://store.invalid:3900") } =>
-        "s3-object" "failure" "resolve names"; |case, _| again(case, "S3_ENDPOINT_URL"),
+        "s3-object" "failure" "resolve names"; Printed,
     fault_58_a_store_without_tls: |case| if case.store("tls") {
             let endpoint = case.bed.env["S3_ENDPOINT_URL"].replace("http://", "https://");
             case.set("S3_ENDPOINT_URL", &endpoint);
-        } => "s3-object" "failure" "http://"; |case, _| again(case, "S3_ENDPOINT_URL"),
-    an_authority_that_is_not_there: |case| if case.store("authority") { case.set("BACKUP_S3_CA_FILE", "/nonexistent/ca.pem") } =>
-        "s3-settings" "failure" "/nonexistent/ca.pem"; |case, _| case.unset("BACKUP_S3_CA_FILE"),
+        } => "s3-object" "failure" "http://"; Printed,
+    an_authority_that_is_not_there: |case| if case.store("authority") {
+            let file = case.file("ca.pem", &authority());
+            case.knows("BACKUP_S3_CA_FILE", &file);
+            case.set("BACKUP_S3_CA_FILE", "/nonexistent/ca.pem");
+        } =>
+        "s3-settings" "failure" "/nonexistent/ca.pem"; Printed,
     no_copies: |case| { case.store("copies"); case.unset("S3_BACKUP_BUCKET"); } =>
-        "copies" "warning" "S3_BACKUP_BUCKET"; |case, _| again(case, "S3_BACKUP_BUCKET"),
+        "copies" "warning" "S3_BACKUP_BUCKET"; Printed,
     a_class_that_the_store_ignores: |case| wanting(case, "BACKUP_S3_STORAGE_CLASS", "ONEZONE_IA") =>
-        "s3-class" "warning" "BACKUP_S3_STORAGE_CLASS"; |case, _| case.unset("BACKUP_S3_STORAGE_CLASS"),
+        "s3-class" "warning" "BACKUP_S3_STORAGE_CLASS"; Printed,
     an_encryption_that_the_store_ignores: |case| wanting(case, "BACKUP_S3_ENCRYPTION", "store") =>
-        "s3-encryption" "warning" "BACKUP_S3_ENCRYPTION=customer"; |case, _| {
-            case.set("BACKUP_S3_ENCRYPTION", "customer");
+        "s3-encryption" "warning" "BACKUP_S3_ENCRYPTION=customer";
+        // The key that goes with it is asked for next.
+        Hand(|case, fix| {
+            case.follow(fix);
             case.set("BACKUP_S3_CUSTOMER_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-        },
+        }),
     tags_that_the_store_ignores: |case| wanting(case, "BACKUP_S3_TAGS", "team=chantier") =>
-        "s3-tags" "warning" "BACKUP_S3_TAGS"; |case, _| case.unset("BACKUP_S3_TAGS"),
+        "s3-tags" "warning" "BACKUP_S3_TAGS"; Printed,
     a_lock_that_the_store_ignores: |case| wanting(case, "BACKUP_S3_LOCK_DAYS", "30") =>
-        "s3-lock" "warning" "BACKUP_S3_LOCK_DAYS"; |case, _| case.unset("BACKUP_S3_LOCK_DAYS"),
+        "s3-lock" "warning" "BACKUP_S3_LOCK_DAYS"; Printed,
     a_bucket_in_the_wrong_place: |case| by_name(case, "yes") =>
-        "s3-object" "failure" "bucket"; |case, _| case.unset("BACKUP_S3_PATH_STYLE"),
+        "s3-object" "failure" "bucket"; Hand(|case, _| case.unset("BACKUP_S3_PATH_STYLE")),
 }
 
 /// Copies go to a store that knows buckets by the name of the host alone.
@@ -190,7 +195,9 @@ fn a_lock_that_cannot_be_lifted_is_outlived() {
 #[test]
 fn fault_62_keys_that_cannot_delete_are_no_failure_and_nothing_piles_up() {
     let mut case = Case::new("cannot");
-    forbidding(&mut case, vec![Rule::on("DELETE", Fault::Instead(Answer::error(403, "AccessDenied")))]);
+    forbidding(&mut case, |proxy| {
+        proxy.rules([Rule::on("DELETE", Fault::Instead(Answer::error(403, "AccessDenied")))]);
+    });
     if case.bucket.is_none() {
         return;
     }
