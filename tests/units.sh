@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The systemd units: systemd itself finds nothing wrong with them, the timer means what it says, and the service has no more rights
-# than it needs.
+# The systemd units: systemd itself finds nothing wrong with them, the nightly timer means what it says, and the services have no more
+# rights than they need.
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -11,11 +11,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # systemd wants to see the program.
-for unit in service timer; do
-  sed "s|/opt/hub-chantier|$AMARRE_ROOT|" "$AMARRE_ROOT/docker/backup-cron/amarre-backup.$unit" >"$work/amarre-backup.$unit"
+for unit in amarre-backup.service amarre-backup.timer amarre-check.service amarre-check.timer; do
+  sed "s|/opt/hub-chantier|$AMARRE_ROOT|" "$AMARRE_ROOT/docker/backup-cron/$unit" >"$work/$unit"
 done
-said=$(SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no --recursive-errors=no \
-  "$work/amarre-backup.service" "$work/amarre-backup.timer" 2>&1) || fail "$said"
+said=$(SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no --recursive-errors=no "$work"/amarre-* 2>&1) || fail "$said"
 [ -z "$said" ] || fail "systemd-analyze verify: $said"
 
 # From summer to winter: 03:00 in Paris stays 03:00 there.
@@ -26,6 +25,8 @@ expected='2026-10-24 01:00:00 UTC 2026-10-25 02:00:00 UTC 2026-10-26 02:00:00 UT
 [ "$next" = "$expected" ] || fail "the timer would start at $next, not at $expected"
 
 # Of 0 (nothing allowed) to 100.
-systemd-analyze security --offline=true --threshold=30 "$work/amarre-backup.service" >"$work/security" 2>&1 ||
-  fail "the service may do too much: $(tail -n 1 "$work/security")"
+for service in amarre-backup amarre-check; do
+  systemd-analyze security --offline=true --threshold=30 "$work/$service.service" >"$work/security" 2>&1 ||
+    fail "$service may do too much: $(tail -n 1 "$work/security")"
+done
 say "units: as expected; $(tail -n 1 "$work/security" | tr -dc '[:print:]')"

@@ -50,6 +50,16 @@ expect 6 "$in_sidecar [backup] [--upload-s3] docker-compose.prod.yml" "$scripts/
 expect 6 "$in_sidecar [restore] [$odd] docker-compose.prod.yml" "$scripts/restore.sh" "$odd"
 expect 6 "$in_sidecar [doctor] docker-compose.prod.yml" "$scripts/test-backup-setup.sh"
 expect 6 "$in_sidecar [check] docker-compose.prod.yml" "$scripts/check-backup-alert.sh"
+# What the sidecar cannot see.
+chmod -x "$scripts/restore.sh"
+touch "$work/env"
+chmod 644 "$work/env"
+expect 6 "Échec  $scripts/restore.sh ne peut pas être lancé; à faire: chmod +x $scripts/*.sh
+Avertissement  $work/env contient des mots de passe et tous peuvent le lire; à faire: chmod 600 $work/env
+$in_sidecar [doctor] [--json] docker-compose.prod.yml" env BACKUP_LANG=fr ENV_FILE="$work/env" "$scripts/test-backup-setup.sh" --json
+chmod +x "$scripts/restore.sh"
+chmod 600 "$work/env"
+expect 6 "$in_sidecar [doctor] docker-compose.prod.yml" env ENV_FILE="$work/env" "$scripts/test-backup-setup.sh"
 expect 6 "$in_sidecar [backup] other.yml" env COMPOSE_FILE=other.yml "$scripts/backup.sh"
 
 # At a terminal `restore` gets one even where its output goes elsewhere; `backup` only where both ends are one.
