@@ -15,7 +15,6 @@ use crate::database::postgres::{Connection, Postgres};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Event, Observer};
-use crate::domain::schedule::Schedule;
 use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
 use crate::journal::Journal;
@@ -45,6 +44,7 @@ pub use crate::supervisor::state::{Job, JobState};
 pub mod doctor;
 mod hooks;
 mod places;
+pub mod post;
 pub mod record;
 pub mod sidecar;
 mod tail;
@@ -77,7 +77,7 @@ pub struct App {
     /// What was read in second places.
     pub known: Arc<KnownPlaces>,
     /// What people are still to be told.
-    pub post: Arc<tell::Post>,
+    pub post: Arc<post::Post>,
 }
 
 /// Intents that a mending left, since a second place was away: they are not tried again and again, and hold up nothing new.
@@ -315,14 +315,6 @@ impl App {
         s.installation.clone().or_else(|| record::Installation::new(&s.backup_dir).get())
     }
 
-    /// The schedule of the settings.
-    ///
-    /// # Errors
-    /// Exit code 2 when it is none.
-    pub fn schedule(&self) -> Result<Schedule, Failure> {
-        Ok(self.settings.schedule.clone())
-    }
-
     /// What the supervisor's jobs do; nothing where none ever ran.
     #[must_use]
     pub fn jobs(&self) -> BTreeMap<Job, JobState> {
@@ -351,7 +343,7 @@ impl App {
             newest: catalogue.latest_verified().map(|e| e.date),
             now: self.clock.now(),
         };
-        Ok((health::judge(&self.schedule()?, self.settings.zone, &seen), catalogue))
+        Ok((health::judge(&self.settings.schedule, self.settings.zone, &seen), catalogue))
     }
 }
 

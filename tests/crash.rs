@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use amarre::domain::manifest::Manifest;
 use amarre::domain::run::RunId;
 use amarre::journal::intent::{Intent, IntentFiles, Intents as _, RestoreStep, Work};
+use chrono::{TimeDelta, Utc};
+use chrono_tz::Europe::Paris;
 use common::{Bed, OwnServer, Ran, literal, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -130,18 +132,20 @@ fn fault_63_an_intent_that_was_cut_off_is_swept_at_the_next_start() {
 }
 
 /// A backup like the newest one, as if it had been made in 2020.
-fn add_old(bed: &Bed, day: u32) -> String {
+fn add_old(bed: &Bed, number: u8) -> String {
     let newest = bed.files().into_iter().rfind(|n| n.ends_with(".json")).unwrap();
     let mut manifest = Manifest::parse(&fs::read(bed.dir().join(&newest)).unwrap()).unwrap();
-    let old =
-        format!("{}_backup_202001{day:02}_030000{}", manifest.file.split("_backup_").next().unwrap(), common::end());
+    // Just over the seven days: further back a gap would lie before it, which keeps it for a week.
+    let date = Utc::now() - TimeDelta::days(7) - TimeDelta::hours(3 - i64::from(number));
+    let name = date.with_timezone(&Paris).format("%Y%m%d_%H%M%S");
+    let old = format!("{}_backup_{name}{}", manifest.file.split("_backup_").next().unwrap(), common::end());
     fs::copy(bed.dir().join(&manifest.file), bed.dir().join(&old)).unwrap();
     let roles = manifest.roles_file.as_mut().unwrap();
     let old_roles = format!("{old}.roles.sql");
     fs::copy(bed.dir().join(&roles.file), bed.dir().join(&old_roles)).unwrap();
     roles.file = old_roles;
     manifest.file = old.clone();
-    manifest.started_at = format!("2020-01-{day:02}T02:00:00Z").parse().unwrap();
+    manifest.started_at = date;
     fs::write(bed.dir().join(format!("{old}.json")), manifest.to_bytes()).unwrap();
     old
 }

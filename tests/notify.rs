@@ -6,8 +6,16 @@
     reason = "a test that panics has failed"
 )]
 
+#[path = "common/disk.rs"]
+mod disk;
+#[allow(dead_code, reason = "shared with tests that need other parts of it")]
+#[path = "common/simulated.rs"]
+mod simulated;
 #[path = "common/sink.rs"]
 mod sink;
+
+#[path = "notify/digest.rs"]
+mod digest;
 
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -16,10 +24,12 @@ use std::time::Duration;
 use amarre::app::App;
 use amarre::domain::clock::Clock;
 use amarre::domain::event::{Event, Observer};
+use amarre::domain::notice::channel::PING_START;
 use amarre::domain::notice::{Level, Notice};
 use amarre::journal::{Outbox, SqliteJournal};
 use amarre::settings::{Settings, Sources};
 use chrono::{DateTime, TimeDelta, Utc};
+use disk::Disk;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
@@ -29,6 +39,9 @@ use tokio_util::sync::CancellationToken;
 
 const CANARY: &str = "K4n4rienvogel-Zx9";
 const RUN: &str = "20261121T020000Z-abcdef";
+/// Runs after that one.
+const SECOND: &str = "20261121T024000Z-abcdef";
+const THIRD: &str = "20261121T034000Z-abcdef";
 
 /// A clock that is set by hand.
 struct Hand(Mutex<DateTime<Utc>>);
@@ -115,6 +128,18 @@ fn failed(app: &App) -> Notice {
     notice.line("secret", CANARY).text(["log begins", &format!("PGPASSWORD={CANARY} pg_dump")])
 }
 
+/// What a run that fails tells: people, and the dead man's switch.
+fn tell_failure(app: &App) {
+    app.notice(failed(app));
+    app.ping_fail(RUN, ["log begins", &format!("PGPASSWORD={CANARY} pg_dump")]);
+}
+
+/// What a run that begins tells, as [`App::ping_start`] has it; but nothing is sent beside the run, which would be at a time
+/// of its own.
+fn tell_start(app: &App, run: &str) {
+    app.notice(app.notice_of(Level::Success, PING_START, "a backup begins").of_run(run));
+}
+
 async fn deliver(app: &App) -> (u32, u32) {
     let done = app.deliver(&CancellationToken::new(), Duration::from_secs(20)).await;
     (done.sent, done.failed)
@@ -131,11 +156,15 @@ fn hooks(address: &str) -> String {
         format!("ntfy+http://tk_{CANARY}@{address}/ntfy/topic"),
         format!("gotify+http://{address}/gotify/{CANARY}"),
         format!("webhook+http://u:{CANARY}@{address}/webhook"),
+        format!("ping+http://{address}{SWITCH}{CANARY}"),
     ]
     .join(",")
 }
 
-/// Which path each of them posts to.
+/// The path of the dead man's switch, which hears of other things than people.
+const SWITCH: &str = "/ping/";
+
+/// Which path each of the others posts to.
 const PATHS: [&str; 7] = ["/slack/", "/discord/", "/teams/", "/bot12", "/ntfy/", "/gotify/message", "/webhook"];
 
 fn count(sink: &Sink, path: &str) -> usize {
@@ -148,20 +177,31 @@ fn each_once(sink: &Sink) {
     }
 }
 
+/// What the dead man's switch was told, in its order: of which run, and the end of the path.
+fn pings(sink: &Sink) -> Vec<String> {
+    let told = |got: &sink::Got| {
+        let end = got.path.strip_prefix(&format!("{SWITCH}{CANARY}"))?.split('?').next()?;
+        let run = [RUN, SECOND, THIRD].into_iter().find(|run| got.body.contains(*run)).unwrap_or("?");
+        Some(format!("{run}{end}"))
+    };
+    sink.taken().iter().filter_map(told).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_channel_gets_one_message_for_an_event() {
     let sink = Sink::start();
     let house = House::new(&[("BACKUP_NOTIFY", &hooks(&sink.address.to_string())), ("POSTGRES_PASSWORD", CANARY)]);
     let app = house.app();
-    app.notice(failed(&app));
-    app.notice(failed(&app));
-    assert_eq!(deliver(&app).await, (7, 0), "{:?}", house.heard.all());
+    tell_failure(&app);
+    tell_failure(&app);
+    assert_eq!(deliver(&app).await, (8, 0), "{:?}", house.heard.all());
     assert_eq!(deliver(&app).await, (0, 0));
     // Another process of the same house, which is told of the same event once more.
     let app = house.app();
-    app.notice(failed(&app));
+    tell_failure(&app);
     assert_eq!(deliver(&app).await, (0, 0));
     each_once(&sink);
+    assert_eq!(pings(&sink), [format!("{RUN}/fail")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +209,7 @@ async fn each_channel_hears_what_its_level_says() {
     let sink = Sink::start();
     let at = sink.address;
     let list = format!(
-        "slack+http://{at}/failure/x?level=failure,slack+http://{at}/warning/x,slack+http://{at}/success/x?level=success"
+        "slack+http://{at}/failure/x?level=failure,slack+http://{at}/warning/x,slack+http://{at}/success/x?level=success,slack+http://{at}/digest/x?level=digest"
     );
     let house = House::new(&[("BACKUP_NOTIFY", &list), ("BACKUP_NOTIFY_DIGEST", "weekly")]);
     let app = house.app();
@@ -179,27 +219,36 @@ async fn each_channel_hears_what_its_level_says() {
     app.notice(app.notice_of(Level::Warning, "b", "b").recovered());
     deliver(&app).await;
     let told = |path: &str| sink.taken().iter().filter(|got| got.path.starts_with(path)).count();
-    assert_eq!([told("/failure"), told("/warning"), told("/success")], [2, 4, 5]);
+    assert_eq!([told("/failure"), told("/warning"), told("/success"), told("/digest")], [2, 4, 5, 1]);
     let quiet = House::new(&[("BACKUP_NOTIFY", &list)]);
     let app = quiet.app();
     app.notice(app.notice_of(Level::Digest, "d", "d"));
-    assert_eq!(deliver(&app).await, (0, 0), "a digest is for those who asked for it");
+    assert_eq!(deliver(&app).await, (1, 0), "a digest is for those who asked for it");
+    assert_eq!(told("/digest"), 2);
 }
 
-/// Tells every channel of something and lets an hour pass in which `down` holds; then all is well again.
+/// Tells every channel of a run that fails and lets an hour pass in which `down` holds; then all is well again. The dead
+/// man's switch is told of a good run within that hour too, and of one after it.
 async fn an_hour(house: &House, address: &str, down: impl FnOnce() -> Option<Sink>) -> (usize, Sink) {
     let mut app = house.app();
-    app.notice(failed(&app));
+    tell_start(&app, RUN);
+    tell_failure(&app);
     let broken = down();
+    let mut settled = 0;
     for minute in 0..60 {
+        if minute == 40 {
+            tell_start(&app, SECOND);
+            app.ping_success(SECOND, ["all is well"]);
+        }
         let done = app.deliver(&CancellationToken::new(), Duration::from_millis(300)).await;
-        assert_eq!(done.sent, 0);
+        settled += done.sent;
         house.clock.forward(TimeDelta::minutes(1));
         // The machine is restarted in between.
         if minute == 30 {
             app = house.app();
         }
     }
+    assert_eq!(settled, 1, "after ten minutes it is no news that the first run begins; all else waits");
     let asked = broken.as_ref().map_or(0, Sink::asked);
     drop(broken);
     let sink = Sink::at(address.parse().unwrap());
@@ -208,7 +257,13 @@ async fn an_hour(house: &House, address: &str, down: impl FnOnce() -> Option<Sin
         house.clock.forward(TimeDelta::minutes(1));
     }
     each_once(&sink);
+    assert_eq!(pings(&sink), [format!("{RUN}/fail"), SECOND.to_owned()], "how both ended, not that they began");
     assert_eq!(deliver(&app).await, (0, 0));
+    tell_start(&app, THIRD);
+    assert_eq!(deliver(&app).await, (1, 0));
+    app.ping_success(THIRD, ["all is well"]);
+    assert_eq!(deliver(&app).await, (1, 0));
+    assert_eq!(pings(&sink)[2..], [format!("{THIRD}/start"), THIRD.to_owned()]);
     (asked, sink)
 }
 
@@ -222,7 +277,7 @@ async fn a_channel_that_refuses_connections_for_an_hour_gets_one_message() {
     let house = House::new(&[("BACKUP_NOTIFY", &hooks(&address))]);
     an_hour(&house, &address, || None).await;
     let warnings = house.heard.all().iter().filter(|event| event.contains("could not be told")).count();
-    assert_eq!(warnings, 7, "once for each channel, not at each try: {:#?}", house.heard.all());
+    assert_eq!(warnings, 8, "once for each channel, not at each try: {:#?}", house.heard.all());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,7 +290,7 @@ async fn a_channel_that_is_overloaded_for_an_hour_gets_one_message() {
         Some(sink)
     })
     .await;
-    assert_eq!(asked, 7 * 3, "at 0, 25 and 50 minutes, as it asked for");
+    assert_eq!(asked, 8 * 3, "at 0, 25 and 50 minutes, as it asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +303,8 @@ async fn a_channel_that_hangs_for_an_hour_gets_one_message() {
         Some(sink)
     })
     .await;
-    assert!((7 * 5..=7 * 8).contains(&asked), "{asked}: pauses grow from half a minute to half an hour");
+    // The switch's second message, tried once before the machine restarts, begins with short pauses after that.
+    assert!((8 * 5..=7 * 8 + 12).contains(&asked), "{asked}: pauses grow from half a minute to half an hour");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,6 +366,7 @@ async fn two_processes_send_each_message_once() {
     let (one, two) = (house.app(), house.app());
     for number in 0..10 {
         one.notice(one.notice_of(Level::Failure, &format!("event {number}"), "x"));
+        one.ping_success(&format!("run {number}"), ["x"]);
     }
     loop {
         let (first, second) = tokio::join!(deliver(&one), deliver(&two));
@@ -318,7 +375,7 @@ async fn two_processes_send_each_message_once() {
             break;
         }
     }
-    for path in PATHS {
+    for path in PATHS.into_iter().chain([SWITCH]) {
         assert_eq!(count(&sink, path), 10, "{path}");
     }
 }
@@ -398,8 +455,8 @@ async fn fault_86_no_message_and_no_error_holds_a_secret() {
         ("BACKUP_NOTIFY_WEBHOOK_SECRET", "hmac-K4n4rienvogel"),
     ]);
     let app = house.app();
-    app.notice(failed(&app));
-    deliver(&app).await;
+    tell_failure(&app);
+    assert_eq!(deliver(&app).await, (8, 0));
     for got in sink.taken() {
         assert!(!got.body.contains(CANARY), "{}: {}", got.path, got.body);
         assert!(got.body.contains("***"), "{}", got.body);
@@ -559,6 +616,52 @@ async fn a_mail_server_that_is_away_for_an_hour_takes_one_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_gone_keeps_the_mail_from_no_other() {
+    let authority = Authority::new();
+    let Some(sink) = MailSink::start("mail (gone)", "none", &authority, None, 0) else { return };
+    let house = mail(
+        &[("BACKUP_NOTIFY_MAIL_TO", "ops@example.org, gone@example.org, chef@example.org")],
+        &authority,
+        sink.port,
+        "none",
+    );
+    let app = house.app();
+    app.notice(failed(&app));
+    assert_eq!(deliver(&app).await, (1, 0), "{:?}", house.heard.all());
+    let to: Vec<_> = sink.taken(2).iter().map(|got| got["to"][0].as_str().unwrap().to_owned()).collect();
+    assert_eq!(to, ["ops@example.org", "chef@example.org"]);
+    // Where nobody is left it is refused.
+    let house = mail(&[("BACKUP_NOTIFY_MAIL_TO", "gone@example.org, gone@example.net")], &authority, sink.port, "none");
+    let app = house.app();
+    app.notice(failed(&app));
+    assert_eq!(deliver(&app).await, (0, 1));
+    assert!(house.heard.all().concat().contains("refuses (550)"), "{:?}", house.heard.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_gone_is_told_once_and_when_it_is_back() {
+    let sink = Sink::start();
+    let house = House::new(&[("BACKUP_NOTIFY", &format!("webhook+http://{}/told", sink.address))]);
+    let app = App { work: "supervise", ..house.app() };
+    app.watch().await.unwrap();
+    let (there, away) = (house.dir.path().to_owned(), house.dir.path().with_extension("away"));
+    std::fs::rename(&there, &away).unwrap();
+    std::fs::write(&there, "").unwrap();
+    for _ in 0..3 {
+        app.watch().await.unwrap_err();
+        deliver(&app).await;
+        house.clock.forward(TimeDelta::minutes(15));
+    }
+    std::fs::remove_file(&there).unwrap();
+    std::fs::rename(&away, &there).unwrap();
+    app.watch().await.unwrap();
+    deliver(&app).await;
+    let told: Vec<_> =
+        sink.taken().iter().map(|got| (got.json()["event"].clone(), got.json()["recovered"].clone())).collect();
+    assert_eq!(told, [("alert:unreadable".into(), false.into()), ("alert:unreadable".into(), true.into())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mail_that_cannot_go_says_why() {
     let authority = Authority::new();
     let Some(sink) = MailSink::start("mail (wrong)", "starttls", &authority, Some(("backup", "right")), 0) else {
@@ -586,13 +689,13 @@ async fn mail_that_cannot_go_says_why() {
 #[test]
 fn the_test_of_the_command_tells_each_channel_and_says_how_it_went() {
     let sink = Sink::start();
-    let list = format!("{},ping+http://{}/ping/x", hooks(&sink.address.to_string()), sink.address);
-    let house = House::new(&[("BACKUP_NOTIFY", &list), ("BACKUP_LANG", "fr")]);
+    let house = House::new(&[("BACKUP_NOTIFY", &hooks(&sink.address.to_string())), ("BACKUP_LANG", "fr")]);
     let output = house.run(&["notify", "--test"]);
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(out.lines().filter(|line| line.starts_with("OK ")).count(), 8, "{out}");
     each_once(&sink);
+    assert_eq!(count(&sink, SWITCH), 1);
     let slack = sink.taken().into_iter().find(|got| got.path.starts_with("/slack")).unwrap().json();
     assert!(slack["text"].as_str().unwrap().contains("essai des notifications"), "{slack}");
 
@@ -637,41 +740,15 @@ async fn the_command_lists_channels_and_what_waits() {
     assert!(out.contains("slack") && out.contains(&address) && out.lines().all(|line| line.len() <= 80), "{out}");
 }
 
-/// A small disk of its own, mounted at a directory.
-struct Disk(std::path::PathBuf);
-
-impl Disk {
-    /// `None`: this is not root, which is said and counted.
-    fn at(path: &std::path::Path, test: &str) -> Option<Self> {
-        let options = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"];
-        let mounted = Command::new("mount").args(options).arg(path).output().is_ok_and(|mount| mount.status.success());
-        if !mounted {
-            sink::skipped(test, "it mounts a disk to fill it: run it as root");
-            return None;
-        }
-        Some(Self(path.to_owned()))
-    }
-
-    fn fill(&self) {
-        let file = format!("of={}", self.0.join("filler").display());
-        let filled = Command::new("dd").args(["if=/dev/zero", "bs=4096", &file]).output().unwrap();
-        assert!(!filled.status.success(), "it is full");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 /// What waits in the journal while the disk takes nothing leaves all the same, once, and is known to have left as soon as that can be
 /// written down.
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_35_what_waits_leaves_once_while_the_disk_takes_nothing() {
     let address = free();
     let house = House::new(&[("BACKUP_NOTIFY", &format!("webhook+http://{address}/told"))]);
-    let Some(disk) = Disk::at(house.dir.path(), "fault_35 (letters)") else { return };
+    let Some(disk) = Disk::mount(house.dir.path(), "1m") else {
+        return sink::skipped("fault_35 (letters)", "it mounts a disk to fill it: run it as root");
+    };
     let app = App { work: "supervise", ..house.app() };
     for event in ["one", "two"] {
         app.notice(app.notice_of(Level::Failure, event, event));
@@ -694,7 +771,7 @@ async fn fault_35_what_waits_leaves_once_while_the_disk_takes_nothing() {
     told.sort();
     assert_eq!(told, ["one", "two"]);
     assert_eq!(deliver(&app).await, (0, 0));
-    std::fs::remove_file(house.dir.path().join("filler")).unwrap();
+    disk.clear();
     assert_eq!(deliver(&app).await, (0, 0));
     let count = &app.post_counts().unwrap()[0];
     assert_eq!((count.waiting, count.sent), (0, 2));

@@ -7,6 +7,8 @@
 )]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 #[path = "common/sink.rs"]
 mod sink;
 
@@ -14,6 +16,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use common::{Bed, wait_for};
+use disk::Disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -62,10 +65,12 @@ fn fault_25_older_backups_are_held_until_somebody_accepts() {
     bed.run(&["check"]).expect(1).prints("Warning: 2 suspicious").prints(id).says("amarre accept");
     bed.run(&["show", id]).expect(0).prints("public.customer").prints("-500");
     bed.run(&["accept", &first]).expect(2).says("is not suspicious");
+    assert_eq!(bed.run(&["check", "--changes"]).expect(1).out, "", "it was told");
     bed.run(&["accept", id]).expect(0).prints("accepted");
     assert_eq!(kinds(&bed, 1), ["suspicious"], "the third is a backup of its own");
     bed.run(&["accept", "--all"]).expect(0);
-    bed.run(&["check"]).expect(0).says("over:");
+    bed.run(&["check", "--changes"]).expect(0).prints("over:");
+    bed.run(&["check"]).expect(0).says("nothing needs you");
     bed.run(&["accept", "--all"]).expect(0).says("no backup is suspicious");
     assert_eq!(bed.backup()["suspicious"].as_array().unwrap().len(), 0, "that is usual now");
     let shown = bed.run(&["show", id, "--json"]).expect(0).json();
@@ -173,6 +178,69 @@ fn a_dead_mans_switch_is_told_the_last_lines_of_a_run() {
     let body = &taken[3].body;
     assert!(body.contains("BACKUP_BEFORE failed"), "{body}");
     assert!(!body.contains("the depot is closed"), "what a hook prints stays here: {body}");
+}
+
+#[test]
+fn a_hook_may_call_amarre() {
+    let mut bed = bed("hook_calls");
+    bed.set("BACKUP_AFTER", concat!(env!("CARGO_BIN_EXE_amarre"), " verify --latest"));
+    let ran = bed.run(&["backup"]).expect(0);
+    assert!(!ran.err.contains("BACKUP_AFTER failed"), "{}", ran.err);
+    let history = bed.run(&["history", "--json"]).expect(0).json();
+    assert_eq!(history["history"][0]["kind"], "verify", "{history}");
+    // Elsewhere they are mistakes as ever.
+    bed.set("BACKUP_AFTER", "").set("BACKUP_FILE", "x");
+    bed.run(&["list"]).expect(2).says("BACKUP_FILE");
+}
+
+#[test]
+fn a_failed_run_is_told_with_its_own_advice_its_run_and_its_last_lines() {
+    let sink = Sink::start();
+    let mut bed = bed("told");
+    bed.set("BACKUP_NOTIFY", &format!("webhook+http://{}/told", sink.address));
+    bed.set("POSTGRES_DB", "no_such_database");
+    let ran = bed.run(&["backup"]).expect(1);
+    let taken: Vec<Value> = sink.taken().iter().map(|got| got.json()).collect();
+    let told = taken.iter().find(|told| told["event"] == "alert:run_failed").expect("the failure");
+    let history = bed.run(&["history", "--json"]).json();
+    assert_eq!(told["run"], history["history"][0]["id"]);
+    let advice = told["lines"][0]["value"].as_str().unwrap();
+    assert!(ran.err.contains(advice) && advice.contains("POSTGRES_DB"), "{advice}: {}", ran.err);
+    assert!(told["text"].to_string().contains("no_such_database"), "{told}");
+}
+
+#[test]
+fn a_restore_that_was_refused_is_in_the_history() {
+    let bed = bed("refused");
+    bed.backup();
+    let file = bed.backup_file();
+    let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+    let length = fs::metadata(&file).unwrap().len();
+    fs::File::options().write(true).open(&file).unwrap().set_len(length / 2).unwrap();
+    let replace = format!("--yes-replace={}", bed.database);
+    let refused = bed.run(&["restore", &name, &replace]);
+    assert_ne!(refused.code, Some(0));
+    let history = bed.run(&["history", "--json"]).expect(0).json();
+    let last = &history["history"][0];
+    assert_eq!((&last["kind"], &last["outcome"]), (&"restore".into(), &"failed".into()), "{history}");
+    assert!(last["asked"].as_str().unwrap().starts_with("command, uid"), "{last}");
+    assert!(kinds(&bed, 1).contains(&"job_failed".to_owned()));
+}
+
+#[test]
+fn fault_35_a_full_disk_lets_backups_be_deleted() {
+    let bed = bed("room");
+    let Some(disk) = Disk::mount(&bed.dir(), "8m") else {
+        return sink::skipped("fault_35 (room)", "it mounts a disk to fill it: run it as root");
+    };
+    let first = bed.backup()["file"].as_str().unwrap().to_owned();
+    bed.backup();
+    disk.fill();
+    bed.run(&["delete", &first, &format!("--yes-delete={first}")]).expect(0);
+    assert!(!bed.files().iter().any(|file| file.starts_with(&first)), "{:?}", bed.files());
+    disk.clear();
+    bed.run(&["list"]).expect(0);
+    bed.backup();
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_i18n::t;
 
 use super::App;
+use super::post::LastFailure;
 use super::tail::Tail;
 use crate::domain::name::Kind;
 use crate::domain::retention::Plan;
@@ -80,6 +81,8 @@ pub async fn begin_backup(app: &App) -> Result<Begun, Failure> {
                 let mut log = tail.lines();
                 log.push(failure.message.clone());
                 app.ping_fail(record.id.as_str(), log.iter().map(String::as_str));
+                let (run, message) = (record.id.to_string(), app.without_secrets(&failure.message));
+                app.post.keep_failure(LastFailure { run, message, hint: failure.hint.clone(), log });
                 hooked.failure_hook(&record.id, &failure).await;
             }
             Err(failure)
@@ -208,6 +211,8 @@ async fn sync_of(app: &App, context: &Context) -> Result<Synced, Failure> {
             record.begin(app);
             record.end(app, exit, None, None);
         }
+        // Whoever is told to end has not failed: the next one goes on.
+        Err(_) if app.cancel.is_cancelled() => {}
         Err(failure) => record.end(app, failure.exit, None, Some(failure)),
     }
     result
@@ -245,10 +250,11 @@ impl Pruned {
 pub async fn prune(app: &App) -> Result<Pruned, Failure> {
     let context = app.context().await?;
     let record = Record::new(app, RunKind::Prune);
-    let result = async {
+    let result: Result<Pruned, Failure> = async {
         let lock = app.lock(&context).await?;
         record.begin(app);
         let mut pruned = Pruned { here: prune::apply(&context).await?, there: Vec::new() };
+        forget(app, &context).await;
         drop(lock);
         for remote in &context.remotes {
             pruned.add(app, remote, remote::apply(&context, remote).await);
@@ -256,9 +262,27 @@ pub async fn prune(app: &App) -> Result<Pruned, Failure> {
         Ok(pruned)
     }
     .await;
-    let exit = result.as_ref().map_or_else(|failure: &Failure| failure.exit, Pruned::exit);
-    record.end(app, exit, None, result.as_ref().err());
+    let exit = match &result {
+        Ok(pruned) => pruned.exit(),
+        // It gave way to a backup, or the process ends: the next one goes on.
+        Err(_) if app.cancel.is_cancelled() => Exit::Locked,
+        Err(failure) => failure.exit,
+    };
+    let failure = result.as_ref().err().filter(|_| exit != Exit::Locked);
+    record.end(app, exit, None, failure);
     result
+}
+
+/// How long the journal remembers what is not there any more.
+const MEMORY: TimeDelta = TimeDelta::days(400);
+
+/// The journal is read whole each time it is opened: what nobody asks for any more goes.
+async fn forget(app: &App, context: &Context) {
+    let Ok(here) = catalogue::load(context).await else { return };
+    let kept = here.entries().iter().map(|entry| entry.file.clone()).collect();
+    if let Err(error) = context.journal.forget(app.clock.now() - MEMORY, &kept) {
+        tracing::debug!(%error, "journal");
+    }
 }
 
 /// Replaces what is damaged here by what a second place has: each file, and where its good copy was found.
@@ -398,7 +422,9 @@ impl Record {
             bytes,
         };
         let journal = self.journal(app);
-        let is_kept = match journal.finish(&self.id, self.kind, &end) {
+        // What never began (no lock, no engine) has somebody who asked for it all the same.
+        let begun = journal.start(&self.id, self.kind, self.started, &app.asked);
+        let is_kept = match begun.and_then(|()| journal.finish(&self.id, self.kind, &end)) {
             Ok(()) => journal.keeps_letters(),
             Err(error) => {
                 app.warn(error.to_string());
@@ -406,7 +432,7 @@ impl Record {
             }
         };
         if !is_kept {
-            app.spare.keep_end(&self.id, self.kind, &end);
+            app.spare.keep_end(&self.id, self.kind, self.started, &app.asked, &end);
         }
     }
 }

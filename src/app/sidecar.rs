@@ -9,8 +9,9 @@ use rust_i18n::t;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::{App, record, refused_supervisor, tell};
+use super::{App, post, record, refused_supervisor};
 use crate::domain::schedule::Schedule;
+use crate::domain::text::escape;
 use crate::error::{Exit, Failure};
 use crate::operations::{catalogue, verify};
 use crate::process;
@@ -41,6 +42,10 @@ impl App {
     /// Exit code 4 when another supervisor has this directory.
     pub async fn supervise(&self, wishes: Arc<Wishes>, reload: Reload) -> Result<(), Failure> {
         let dir = self.settings.backup_dir.clone();
+        for doubt in &self.settings.doubts {
+            self.warn(t!("settings.doubt", name = escape(&doubt.name)));
+            self.note(t!("settings.doubt_hint", name = escape(&doubt.name), meant = doubt.meant));
+        }
         let state = StateFile::take(&dir, self.clock.now()).map_err(|refused| refused_supervisor(&dir, &refused))?;
         let supervisor = Supervisor {
             clock: Arc::clone(&self.clock),
@@ -181,8 +186,13 @@ impl Jobs for Sidecar {
     #[tracing::instrument(name = "job", level = "error", skip_all, fields(run))]
     async fn prune(&self, cancel: &CancellationToken) -> Outcome {
         let app = self.scheduled(cancel);
+        // As with a backup: each try would be a run in the journal.
+        if app.holder().is_some() {
+            return Outcome::Busy;
+        }
         let pruned = record::prune(&app).await;
-        outcome(&app, pruned.map(drop))
+        // It gave way to a backup, or the process ends.
+        if cancel.is_cancelled() { Outcome::Busy } else { outcome(&app, pruned.map(drop)) }
     }
 
     #[tracing::instrument(name = "job", level = "error", skip_all, fields(run))]
@@ -203,7 +213,7 @@ impl Jobs for Sidecar {
 
     #[tracing::instrument(name = "job", level = "error", skip_all, fields(run))]
     async fn deliver(&self, cancel: &CancellationToken) -> Outcome {
-        let delivered = self.now().deliver(cancel, tell::TICK_LIMIT).await;
+        let delivered = self.now().deliver(cancel, post::TICK_LIMIT).await;
         if delivered.failed == 0 { Outcome::Ended } else { Outcome::Failed }
     }
 
@@ -235,7 +245,7 @@ impl Jobs for Sidecar {
     }
 }
 
-/// Reads again what was not read for the longest time.
+/// Reads again what was not read for the longest time. What cannot be read at all says nothing, and is no reason to leave the others.
 async fn verify_sample(app: &App) -> Result<(), Failure> {
     let most = app.settings.verify_sample as usize;
     if most == 0 {
@@ -243,33 +253,45 @@ async fn verify_sample(app: &App) -> Result<(), Failure> {
     }
     let context = app.context().await?;
     let catalogue = catalogue::load(&context).await?;
-    let sample: Vec<_> = verify::oldest_readings(&catalogue, most).into_iter().cloned().collect();
-    if sample.is_empty() {
+    let candidates = verify::oldest_readings(&catalogue);
+    if candidates.is_empty() {
         return Ok(());
     }
     let record = record::Record::new(app, record::RunKind::Verify);
     record.begin(app);
-    let mut exit = Exit::Done;
-    let mut about = None;
-    for entry in &sample {
+    let (mut read, mut about, mut bad) = (0, None, None);
+    for entry in candidates {
+        if read == most {
+            break;
+        }
+        let of_entry = || Some((entry.file.clone(), entry.bytes));
         match verify::verify(&context, entry).await {
             Ok(verified) => {
-                about = Some((entry.file.clone(), entry.bytes));
-                if let Err(error) = &verified.result {
-                    app.warn(error.to_string());
-                    exit = Exit::ProofFailed;
+                read += usize::from(verified.told);
+                match verified.result {
+                    // The first is told by whoever hears of the failure.
+                    Err(error) if bad.is_none() => bad = Some((of_entry(), Failure::from(error))),
+                    Err(error) => app.warn(error.to_string()),
+                    Ok(_) => {}
                 }
+                about = of_entry();
+            }
+            // It is no failure that a backup was more important.
+            Err(_) if app.cancel.is_cancelled() => {
+                record.end(app, Exit::Locked, about, None);
+                return Ok(());
             }
             Err(error) => {
-                let gave_way = app.cancel.is_cancelled();
                 let failure = Failure::from(error);
-                // It is no failure that a backup was more important.
-                let exit = if gave_way { Exit::Locked } else { failure.exit };
-                record.end(app, exit, about, (!gave_way).then_some(&failure));
+                record.end(app, failure.exit, of_entry(), Some(&failure));
                 return Err(failure);
             }
         }
     }
-    record.end(app, exit, about, None);
-    Ok(())
+    let Some((about, failure)) = bad else {
+        record.end(app, Exit::Done, about, None);
+        return Ok(());
+    };
+    record.end(app, failure.exit, about, Some(&failure));
+    Err(failure)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike as _, TimeDelta};
 use rust_i18n::t;
 
-use super::tell::COMMAND_LIMIT;
+use super::post::COMMAND_LIMIT;
 use super::{App, record};
 use crate::domain::notice::Level;
 use crate::domain::text::bytes;
@@ -37,8 +37,10 @@ impl App {
             notice = notice.line(&copy.place, how);
         }
         log.extend(notice.lines.iter().map(|line| format!("{}: {}", line.label, line.value)));
-        self.notice(notice.text(m.warnings.iter().map(String::as_str)));
-        self.ping_success(run, log.iter().map(String::as_str));
+        self.notice(notice.text(m.warnings.iter().chain(&m.suspicious).map(String::as_str)));
+        // A dead man's switch may be all that somebody has: a copy that is missing is not what was asked for.
+        let log = log.iter().map(String::as_str);
+        if is_partial { self.ping_fail(run, log) } else { self.ping_success(run, log) }
     }
 
     /// At the end of a command by hand: whoever has channels hears of it, whether a supervisor lives or not.
@@ -61,7 +63,8 @@ impl App {
         let Some(begins) = begins.filter(|begins| now >= *begins) else { return };
         let journal = self.journal();
         let known = journal.begun_at().is_ok_and(|at| at > DateTime::UNIX_EPOCH && at < begins - TimeDelta::days(7));
-        if !known || !self.settings.notify.weekly {
+        let n = &self.settings.notify;
+        if !known || !n.channels.iter().any(|channel| n.has_digest(channel)) {
             return;
         }
         let week = now.iso_week();
@@ -72,8 +75,9 @@ impl App {
             };
             runs.iter().filter(of).count()
         };
-        let newest = runs.iter().find(|run| run.kind == RunKind::Backup && run.end.is_some());
-        let newest = newest.and_then(|run| run.end.as_ref()?.file.clone()).unwrap_or_default();
+        let backups = runs.iter().filter(|run| run.kind == RunKind::Backup);
+        let newest = backups.filter_map(|run| run.end.as_ref()?.file.clone()).next();
+        let newest = newest.unwrap_or_else(|| t!("told.week_none").into_owned());
         let firing = journal.firing().unwrap_or_default();
         let mut notice = self
             .notice_of(Level::Digest, "digest", &t!("told.week", week = format!("{}-W{:02}", week.year(), week.week())))

@@ -30,14 +30,14 @@ impl Unwritten {
         self.lock().get(&key(letter)).cloned()
     }
 
-    /// Whether whoever asks may send it: nobody else here does, or has.
-    pub(super) fn take(&self, letter: &Letter) -> bool {
+    /// For whoever sends `letter`; `None`: somebody else here does, or has.
+    pub(super) fn take(&self, letter: &Letter) -> Option<Held<'_>> {
         let mut letters = self.lock();
         let is_free = !letters.contains_key(&key(letter));
-        if is_free {
+        is_free.then(|| {
             letters.insert(key(letter), How::Leaving);
-        }
-        is_free
+            Held { letters: self, key: key(letter) }
+        })
     }
 
     /// How it went.
@@ -64,6 +64,28 @@ impl Unwritten {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), How>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A letter in the hands of whoever sends it: what is written holds again when this goes, be it by a panic.
+pub(super) struct Held<'a> {
+    letters: &'a Unwritten,
+    key: (String, String),
+}
+
+impl Held<'_> {
+    /// How it went.
+    pub(super) fn keep(self, how: How) {
+        self.letters.lock().insert(self.key.clone(), how);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut letters = self.letters.lock();
+        if letters.get(&self.key) == Some(&How::Leaving) {
+            letters.remove(&self.key);
+        }
     }
 }
 

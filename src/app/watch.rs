@@ -1,6 +1,6 @@
 //! Looking whether somebody is needed, and telling them.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_i18n::t;
 
 use super::{App, Place, SUPERVISE, refused_supervisor};
@@ -15,6 +15,8 @@ use crate::supervisor::state::{self, Job, Refused};
 
 /// A sync that takes longer is no reason to wait with an alert.
 const LONGEST_SYNC: TimeDelta = TimeDelta::hours(6);
+/// A backup that takes longer is itself what somebody should know.
+const LONGEST_BACKUP: TimeDelta = TimeDelta::hours(12);
 
 impl App {
     /// What an operation needs that only looks. That happens often, also while the engine is slow: the installation's name of last time will do.
@@ -33,36 +35,58 @@ impl App {
     /// # Errors
     /// When the directory cannot be read.
     pub async fn watch(&self) -> Result<Vec<Alert>, Failure> {
-        let (alerts, changes) = self.look_around().await?;
+        let looked = self.look_around().await;
+        if let Err(failure) = &looked
+            && !self.cancel.is_cancelled()
+        {
+            self.tell_unreadable(failure);
+        }
+        let (alerts, changes) = looked?;
         for change in &changes {
             self.say(change);
         }
         Ok(alerts)
     }
 
-    /// As [`App::watch`], for who shows all that is wrong anyway: says only what is over.
+    /// Nothing can be looked at, nor written down: the supervisor says so from memory. A command forgets what it told, and would tell it
+    /// each time; it ends with an error.
+    fn tell_unreadable(&self, failure: &Failure) {
+        if self.work != SUPERVISE {
+            return;
+        }
+        let found = Look::silent(Found::unreadable(&self.without_secrets(&failure.message)), self.clock.now());
+        for change in self.spare.watch(found).unwrap_or_default() {
+            self.say(&change);
+            self.notice(self.notice_of_change(&change));
+        }
+    }
+
+    /// As [`App::watch`], for who shows what is wrong: all of it, and what has changed.
     ///
     /// # Errors
     /// As [`App::watch`].
-    pub async fn check(&self) -> Result<Vec<Alert>, Failure> {
-        let (alerts, changes) = self.look_around().await?;
-        for change in changes.iter().filter(|change| matches!(change, Change::Over(_))) {
-            self.say(change);
-        }
-        Ok(alerts)
+    pub async fn check(&self) -> Result<(Vec<Alert>, Vec<Change>), Failure> {
+        let looked = self.look_around().await?;
+        // A host without a supervisor has weeks too.
+        self.digest();
+        Ok(looked)
     }
 
     async fn look_around(&self) -> Result<(Vec<Alert>, Vec<Change>), Failure> {
         let context = self.context_to_look().await?;
         let dir = &self.settings.backup_dir;
         let (alive, state) = state::look(dir).map_err(|error| refused_supervisor(dir, &Refused::Io(error)))?;
-        let working = |job| state.as_ref().filter(|_| alive).and_then(|state| state.life.jobs.get(&job)?.running_since);
+        let now = self.clock.now();
+        let works = |job, longest| {
+            let since = state.as_ref().filter(|_| alive).and_then(|state| state.life.jobs.get(&job)?.running_since);
+            since.is_some_and(|since| (now - since).abs() < longest)
+        };
         // First, since it may hold what is not known otherwise.
         if context.journal.keeps_letters() {
             self.spare.hand_over(&*context.journal);
         }
         let expected = Expected {
-            backing_up: working(Job::Backup).is_some(),
+            backing_up: works(Job::Backup, LONGEST_BACKUP),
             schedule: &self.settings.schedule,
             zone: self.settings.zone,
             since: state.as_ref().map(|state| state.lasting.installed_at),
@@ -70,9 +94,9 @@ impl App {
             jump: state.as_ref().and_then(|state| state.lasting.jump),
             at_work: self.holder().is_some(),
             unwritten: self.spare.last_end(RunKind::Backup),
-            syncing: working(Job::Sync).is_some_and(|since| (self.clock.now() - since).abs() < LONGEST_SYNC),
+            syncing: works(Job::Sync, LONGEST_SYNC),
             // A container that is made anew is away for a moment.
-            stopped: !alive && state.as_ref().is_some_and(|state| self.clock.now() - state.life.beat_at > STUCK),
+            stopped: !alive && state.as_ref().is_some_and(|state| now - state.life.beat_at > STUCK),
         };
         let found = watch::look(&context, &expected).await?;
         let (mut alerts, unknown) = (found.alerts.clone(), found.unknown.clone());
@@ -119,18 +143,28 @@ impl App {
 
     fn say(&self, change: &Change) {
         match change {
-            Change::Begun(alert) => self.say_alert(alert, &t!("alert.begun", text = alert.text)),
-            Change::Still(alert, since) => {
-                let since = since.with_timezone(&self.settings.zone).format("%Y-%m-%d %H:%M");
-                self.say_alert(alert, &t!("alert.still", text = alert.text, since = since));
+            Change::Begun(alert) | Change::Still(alert, _) => {
+                self.warn(self.told(change));
+                self.note(t!("common.hint", text = alert.hint));
             }
-            Change::Over(firing) => self.note(t!("alert.over", text = firing.text)),
+            Change::Over(_) => self.note(self.told(change)),
         }
     }
 
-    fn say_alert(&self, alert: &Alert, said: &str) {
-        self.warn(said);
-        self.note(t!("common.hint", text = alert.hint));
+    /// A change in one line, in the operator's language.
+    #[must_use]
+    pub fn told(&self, change: &Change) -> String {
+        match change {
+            Change::Begun(alert) => t!("alert.begun", text = alert.text),
+            Change::Still(alert, since) => t!("alert.still", text = alert.text, since = self.minute(*since)),
+            Change::Over(firing) => t!("alert.over", text = firing.text),
+        }
+        .into_owned()
+    }
+
+    /// `at` in the operator's zone.
+    fn minute(&self, at: DateTime<Utc>) -> String {
+        at.with_timezone(&self.settings.zone).format("%Y-%m-%d %H:%M").to_string()
     }
 
     fn notice_of_change(&self, change: &Change) -> Notice {
@@ -138,14 +172,20 @@ impl App {
             let level = if kind.is_failure() { Level::Failure } else { Level::Warning };
             self.notice_of(level, &format!("alert:{}", kind.as_str()), title)
         };
-        let with_hint =
-            |alert: &Alert, title: &str| notice(alert.kind, title).line(&t!("alert.label.hint"), &alert.hint);
-        match change {
-            Change::Begun(alert) => with_hint(alert, &alert.text),
-            Change::Still(alert, since) => {
-                let since = since.with_timezone(&self.settings.zone).format("%Y-%m-%d %H:%M").to_string();
-                with_hint(alert, &alert.text).line(&t!("alert.label.since"), &since)
+        let with_hint = |alert: &Alert| {
+            // What fails knows best what to do, and what it said last.
+            let failed =
+                self.post.last_failure().filter(|last| alert.kind == Kind::RunFailed && last.is_of(&alert.text));
+            let hint = failed.as_ref().and_then(|last| last.hint.as_deref()).unwrap_or(&alert.hint);
+            let notice = notice(alert.kind, &alert.text).line(&t!("alert.label.hint"), hint);
+            match &failed {
+                Some(last) => notice.about_run(&last.run).text(last.log.iter().map(String::as_str)),
+                None => notice,
             }
+        };
+        match change {
+            Change::Begun(alert) => with_hint(alert),
+            Change::Still(alert, since) => with_hint(alert).line(&t!("alert.label.since"), &self.minute(*since)),
             Change::Over(firing) => notice(firing.kind, &t!("alert.over", text = firing.text)).recovered(),
         }
     }

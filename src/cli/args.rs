@@ -62,7 +62,7 @@ pub enum Command {
     Status(JsonArgs),
     History(HistoryArgs),
     Show(ShowArgs),
-    Check(JsonArgs),
+    Check(CheckArgs),
     Accept(AcceptArgs),
     Doctor(DoctorArgs),
     Notify(NotifyArgs),
@@ -92,7 +92,8 @@ impl Command {
             Self::History(args) => args.json,
             Self::Show(args) => args.json,
             Self::Accept(args) => args.json,
-            Self::Status(args) | Self::Config(args) | Self::Health(args) | Self::Check(args) => args.json,
+            Self::Check(args) => args.json,
+            Self::Status(args) | Self::Config(args) | Self::Health(args) => args.json,
             Self::Cost(args) => args.json,
             Self::Get(args) => args.json,
             Self::Supervise | Self::Completions(_) | Self::Man(_) => false,
@@ -113,6 +114,16 @@ impl Command {
 #[derive(Debug, Clone, Default, Args)]
 #[expect(missing_docs, reason = "see locales/cli.yml")]
 pub struct JsonArgs {
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `check`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(missing_docs, reason = "see locales/cli.yml")]
+pub struct CheckArgs {
+    #[arg(long, conflicts_with = "json")]
+    pub changes: bool,
     #[arg(long)]
     pub json: bool,
 }

@@ -3,18 +3,19 @@
 use rust_i18n::t;
 use serde_json::json;
 
-use crate::app::tell::COMMAND_LIMIT;
+use crate::app::post::COMMAND_LIMIT;
 use crate::cli::Context;
-use crate::cli::args::JsonArgs;
+use crate::cli::args::CheckArgs;
+use crate::domain::alert::Alert;
 use crate::error::{Exit, Failure};
 
 /// Runs the command. Exit code 1 where there is something.
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
+pub async fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
     let app = context.app("check");
-    let alerts = app.check().await?;
+    let (alerts, changes) = app.check().await?;
     app.deliver(&context.cancel, COMMAND_LIMIT).await;
     if args.json {
         let list: Vec<_> = alerts
@@ -25,13 +26,27 @@ pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
             })
             .collect();
         context.output.json(&json!({ "format": 1, "alerts": list }))?;
-    } else if alerts.is_empty() {
+    } else if args.changes {
+        for change in &changes {
+            context.output.data(&app.told(change))?;
+        }
+    } else {
+        show(context, &alerts)?;
+        for over in changes.iter().filter(|change| change.is_over()) {
+            context.output.message(&app.told(over));
+        }
+    }
+    Ok(if alerts.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn show(context: &Context, alerts: &[Alert]) -> Result<(), Failure> {
+    if alerts.is_empty() {
         context.output.message(&t!("cmd.check.none"));
     }
-    for alert in alerts.iter().filter(|_| !args.json) {
+    for alert in alerts {
         let level = if alert.kind.is_failure() { t!("alert.failure") } else { t!("alert.warning") };
         context.output.data(&format!("{level}: {}", alert.text))?;
         context.output.message(&t!("common.hint", text = alert.hint));
     }
-    Ok(if alerts.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(())
 }

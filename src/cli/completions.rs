@@ -56,6 +56,7 @@ pub(super) fn with_names(command: clap::Command) -> clap::Command {
     command.mut_args(|argument| match (asked.as_str(), argument.get_id().as_str()) {
         ("restore", "file") => argument.add(ArgValueCompleter::new(here_or_file)),
         ("verify", "names") => argument.add(ArgValueCompleter::new(anywhere)),
+        ("show", "shown") | ("accept", "names") => argument.add(ArgValueCompleter::new(anywhere)),
         ("delete", "wanted" | "yes_delete") => argument.add(ArgValueCompleter::new(anywhere)),
         ("get" | "share", "wanted") | ("restore", "from_s3") => argument.add(ArgValueCompleter::new(elsewhere)),
         _ => argument,

@@ -62,7 +62,11 @@ fn row(context: &Context, one: &Happened, at_work: bool) -> Vec<String> {
             let took = end.map_or_else(String::new, |end| age(end.at - run.started_at));
             let about = end.and_then(|e| e.error.clone().or_else(|| e.file.clone())).unwrap_or_default();
             let outcome = status::of(run, at_work).into_owned();
-            vec![local(run.started_at), run.kind.as_str().to_owned(), outcome, took, escape(&about)]
+            // By whom, and the name by which `show` tells all of it.
+            let asked = run.asked.as_deref().map(|asked| format!("{}, ", escape(asked))).unwrap_or_default();
+            let about = [escape(&about), format!("{asked}{}", escape(&run.id))];
+            let about = about.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+            vec![local(run.started_at), run.kind.as_str().to_owned(), outcome, took, about]
         }
         Happened::Deleted(Deletion { at, file, place, why }) => {
             let place = place.as_ref().map(|place| format!(", {place}")).unwrap_or_default();
@@ -71,7 +75,8 @@ fn row(context: &Context, one: &Happened, at_work: bool) -> Vec<String> {
         }
         Happened::Accepted(accepted) => {
             let what = t!("cmd.history.accepted").into_owned();
-            vec![local(accepted.at), what, String::new(), String::new(), accepted.id.clone()]
+            let about = format!("{}\n{}", accepted.id, escape(&accepted.by));
+            vec![local(accepted.at), what, String::new(), String::new(), about]
         }
     }
 }

@@ -29,6 +29,36 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     };
     named_right(context, args)?;
     let record = Record::new(&app, RunKind::Restore);
+    let (operations, plan) = match prepare(context, &app, source, args).await {
+        Ok(Some(ready)) => ready,
+        Ok(None) => return Ok(Exit::Done),
+        Err(failure) => {
+            // A look, a wrong name and a "no" are no restore.
+            if !args.dry_run && !matches!(failure.exit, Exit::Usage | Exit::NotConfirmed) {
+                record.end(&app, failure.exit, None, Some(&failure));
+            }
+            return Err(failure);
+        }
+    };
+    let record = record.from_now(&app);
+    let result = execute(&app, &operations, &plan, &record).await;
+    let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
+    let about = plan.manifest.as_ref().map(|m| (m.file.clone(), m.stored.bytes));
+    if let Ok(restored) = &result {
+        record.stages(&app, &restored.timings);
+    }
+    record.end(&app, exit, about, result.as_ref().err());
+    show_result(context, args, &plan, &result?)?;
+    Ok(Exit::Done)
+}
+
+/// All that comes before the first change: what is restored is here and was read, and the operator wants it. `None`: it was only a look.
+async fn prepare(
+    context: &Context,
+    app: &App,
+    source: Wanted,
+    args: &RestoreArgs,
+) -> Result<Option<(operations::Context, Plan)>, Failure> {
     let operations = app.context().await?;
     // What a dead run left is mended first, where nobody is at work: the plan is about what holds after that.
     let lock = app.lock(&operations).await?;
@@ -67,22 +97,13 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
             context.show_timings(&plan.timings)?;
         }
         context.output.message(&t!("cmd.restore.dry"));
-        return Ok(Exit::Done);
+        return Ok(None);
     }
     // Beside the live database nothing is replaced, so nothing is asked.
     if plan.request.into.is_none() {
         confirm(context, args).await?;
     }
-    let record = record.from_now(&app);
-    let result = execute(&app, &operations, &plan, &record).await;
-    let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
-    let about = plan.manifest.as_ref().map(|m| (m.file.clone(), m.stored.bytes));
-    if let Ok(restored) = &result {
-        record.stages(&app, &restored.timings);
-    }
-    record.end(&app, exit, about, result.as_ref().err());
-    show_result(context, args, &plan, &result?)?;
-    Ok(Exit::Done)
+    Ok(Some((operations, plan)))
 }
 
 /// With `--thaw`, what is frozen is asked for. It is no restore then: who waits for one must not take it for done.

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use rust_i18n::t;
 use serde_json::json;
 
+use crate::app::record::{Record, RunKind};
 use crate::cli::Context;
 use crate::cli::args::ShareArgs;
 use crate::error::{Exit, Failure};
@@ -14,10 +15,15 @@ use crate::operations::{self, fetch};
 /// # Errors
 /// What ended it.
 pub async fn run(context: &Context, args: &ShareArgs) -> Result<Exit, Failure> {
-    let operations = context.app("share").context().await?;
+    let app = context.app("share");
+    let operations = app.context().await?;
     let found = fetch::find(&operations, &args.wanted).await?;
     let Some(found) = found.into_iter().next() else { return Err(operations::Error::NoRemote.into()) };
+    let record = Record::new(&app, RunKind::Share);
     let address = found.store.share(&found.file, args.time).await?;
+    // Who gave the backup away, and when, can be asked for later; the address cannot.
+    let bytes = found.manifest.as_ref().map_or(0, |manifest| manifest.stored.bytes);
+    record.end(&app, Exit::Done, Some((found.file.clone(), bytes)), None);
     let time = TimeDelta::from_std(args.time).unwrap_or(TimeDelta::days(7));
     let until = (context.clock.now() + time).with_timezone(&context.settings.zone);
     let stored = found.manifest.as_ref().map(|manifest| &manifest.stored);

@@ -47,7 +47,9 @@ pub async fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> 
     if let [one] = results.as_slice() {
         record.stages(&app, &one.timings);
     }
-    record.end(&app, exit, None, None);
+    let bad = results.iter().find_map(|v| Some((v.file.clone(), v.result.as_ref().err()?)));
+    let failure = bad.as_ref().map(|(_, error)| Failure { message: error.to_string(), hint: None, exit });
+    record.end(&app, exit, bad.map(|(file, _)| (file, 0)), failure.as_ref());
     show(context, args, &results, exit)?;
     Ok(exit)
 }

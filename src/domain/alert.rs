@@ -1,7 +1,8 @@
 //! When the sidecar needs somebody: a pure judgement of what was looked up elsewhere, and what to say of it. Each alert is
-//! told once when it begins, once a day while it goes on, and once when it is over; see [`reconcile`].
+//! told once when it begins, once a day while it goes on, and once when it is over; what is new in one that goes on is told at once.
+//! See [`reconcile`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -57,6 +58,10 @@ pub enum Kind {
     SlowLane,
     /// The supervisor that ran here does not run.
     NotRunning,
+    /// A rotation, a reading or a restore failed.
+    JobFailed,
+    /// The directory of the backups cannot be looked at.
+    Unreadable,
 }
 
 impl Kind {
@@ -75,6 +80,8 @@ impl Kind {
             Self::ClockJumped => "clock_jumped",
             Self::SlowLane => "slow_lane",
             Self::NotRunning => "not_running",
+            Self::JobFailed => "job_failed",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -89,13 +96,19 @@ impl Kind {
     pub fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::NoBackup | Self::RunFailed | Self::DiskLow | Self::WillNotFit | Self::Damaged | Self::NotRunning
+            Self::NoBackup
+                | Self::RunFailed
+                | Self::DiskLow
+                | Self::WillNotFit
+                | Self::Damaged
+                | Self::NotRunning
+                | Self::Unreadable
         )
     }
 }
 
 /// All kinds.
-pub const ALL: [Kind; 11] = [
+pub const ALL: [Kind; 13] = [
     Kind::NoBackup,
     Kind::RunFailed,
     Kind::UploadMissing,
@@ -107,6 +120,8 @@ pub const ALL: [Kind; 11] = [
     Kind::ClockJumped,
     Kind::SlowLane,
     Kind::NotRunning,
+    Kind::JobFailed,
+    Kind::Unreadable,
 ];
 
 /// Something that somebody should know.
@@ -118,13 +133,21 @@ pub struct Alert {
     pub text: String,
     /// What to do.
     pub hint: String,
+    /// What it is about, where that can be several things one after the other: files, places, an error. One that was not among them
+    /// is news.
+    #[serde(skip)]
+    pub subjects: BTreeSet<String>,
 }
 
 impl Alert {
     /// As it was last seen.
     #[must_use]
     pub fn again(firing: Firing) -> Self {
-        alert(firing.kind, firing.text)
+        alert(firing.kind, firing.text).about(firing.subjects)
+    }
+
+    fn about(self, subjects: impl IntoIterator<Item = String>) -> Self {
+        Self { subjects: subjects.into_iter().collect(), ..self }
     }
 }
 
@@ -135,6 +158,19 @@ pub struct LastRun {
     pub at: DateTime<Utc>,
     /// What went wrong; `None`: nothing.
     pub error: Option<String>,
+}
+
+/// Another run that ended badly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What it did: the name of its command.
+    pub job: &'static str,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// What went wrong.
+    pub error: String,
+    /// Whether a schedule does it again; else it is news for a day.
+    pub scheduled: bool,
 }
 
 /// A restore.
@@ -179,6 +215,8 @@ pub struct Seen<'a> {
     pub catalogue: &'a Catalogue,
     /// The last backup that ended.
     pub last_backup: Option<LastRun>,
+    /// Other jobs whose last run failed.
+    pub broken: &'a [Broken],
     /// The last restore that was done.
     pub last_restore: Option<Restored>,
     /// What second places lack.
@@ -206,6 +244,7 @@ pub fn judge(seen: &Seen<'_>) -> Vec<Alert> {
         damaged(seen),
         not_running(seen),
         upload_missing(seen),
+        job_failed(seen),
         suspicious(seen),
         slow_restore(seen),
         clock_jumped(seen),
@@ -216,7 +255,7 @@ pub fn judge(seen: &Seen<'_>) -> Vec<Alert> {
 
 fn alert(kind: Kind, text: impl Into<String>) -> Alert {
     let hint = t!(format!("alert.{}.hint", kind.as_str())).into_owned();
-    Alert { kind, text: text.into(), hint }
+    Alert { kind, text: text.into(), hint, subjects: BTreeSet::new() }
 }
 
 fn local(seen: &Seen<'_>, at: DateTime<Utc>) -> String {
@@ -243,7 +282,25 @@ fn no_backup(seen: &Seen<'_>) -> Option<Alert> {
 fn run_failed(seen: &Seen<'_>) -> Option<Alert> {
     let last = seen.last_backup.as_ref()?;
     let error = last.error.as_ref()?;
-    Some(alert(Kind::RunFailed, t!("alert.run_failed.text", date = local(seen, last.at), error = escape(error))))
+    let text = t!("alert.run_failed.text", date = local(seen, last.at), error = escape(error));
+    Some(alert(Kind::RunFailed, text).about([sort_of(error)]))
+}
+
+fn job_failed(seen: &Seen<'_>) -> Option<Alert> {
+    let told = |one: &&Broken| one.scheduled || (seen.now - one.at).abs() < NEWS;
+    let broken: Vec<&Broken> = seen.broken.iter().filter(told).collect();
+    let says = |one: &&Broken| {
+        let (date, error) = (local(seen, one.at), escape(&one.error));
+        t!("alert.job_failed.text", job = one.job, date = date, error = error).into_owned()
+    };
+    let text = broken.iter().map(says).collect::<Vec<_>>().join("; ");
+    let sorts = broken.iter().map(|one| format!("{} {}", one.job, sort_of(&one.error)));
+    (!broken.is_empty()).then(|| alert(Kind::JobFailed, text).about(sorts))
+}
+
+/// Without its numbers (sizes, times, process ids) an error is the same tomorrow.
+fn sort_of(error: &str) -> String {
+    error.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 fn upload_missing(seen: &Seen<'_>) -> Option<Alert> {
@@ -254,8 +311,9 @@ fn upload_missing(seen: &Seen<'_>) -> Option<Alert> {
         }
         Err(cause) => Some(t!("alert.upload_missing.unknown", place = lack.place, cause = escape(cause))),
     };
-    let texts: Vec<String> = seen.lacks.iter().filter_map(says).map(std::borrow::Cow::into_owned).collect();
-    (!texts.is_empty()).then(|| alert(Kind::UploadMissing, texts.join("; ")))
+    let said: Vec<_> = seen.lacks.iter().filter_map(|lack| Some((lack.place.clone(), says(lack)?))).collect();
+    let (places, texts): (Vec<String>, Vec<_>) = said.into_iter().unzip();
+    (!texts.is_empty()).then(|| alert(Kind::UploadMissing, texts.join("; ")).about(places))
 }
 
 /// The first of them, and how many more there are.
@@ -303,11 +361,19 @@ fn damaged(seen: &Seen<'_>) -> Option<Alert> {
             State::SetAside(reason) => reason,
             _ => return false,
         };
-        entry.own && matches!(reason, Reason::Damaged { .. } | Reason::DataMissing | Reason::SizeDiffers { .. })
+        use crate::domain::manifest::Error::{Cut, Damaged, Malformed};
+        let is_bad = match reason {
+            Reason::Damaged { .. } | Reason::DataMissing | Reason::SizeDiffers { .. } => true,
+            Reason::ManifestUnreadable(error) => matches!(error, Cut { .. } | Malformed { .. } | Damaged),
+            _ => false,
+        };
+        entry.own && is_bad
     };
     let files: Vec<String> = seen.catalogue.entries().iter().filter(bad).map(|e| e.file.clone()).collect();
-    (!files.is_empty())
-        .then(|| alert(Kind::Damaged, t!("alert.damaged.text", count = files.len(), files = named(&files))))
+    if files.is_empty() {
+        return None;
+    }
+    Some(alert(Kind::Damaged, t!("alert.damaged.text", count = files.len(), files = named(&files))).about(files))
 }
 
 fn suspicious(seen: &Seen<'_>) -> Option<Alert> {
@@ -323,20 +389,21 @@ fn suspicious(seen: &Seen<'_>) -> Option<Alert> {
         id = manifest.id,
         why = manifest.suspicious.join("; ")
     );
-    Some(alert(Kind::Suspicious, text))
+    Some(alert(Kind::Suspicious, text).about([manifest.id.to_string()]))
 }
 
 fn slow_restore(seen: &Seen<'_>) -> Option<Alert> {
-    let last = seen.last_restore.filter(|last| last.took > SLOW_RESTORE && seen.now - last.at < NEWS)?;
+    let last = seen.last_restore.filter(|last| last.took > SLOW_RESTORE && (seen.now - last.at).abs() < NEWS)?;
     let text = t!("alert.slow_restore.text", date = local(seen, last.at), minutes = last.took.num_minutes());
-    Some(alert(Kind::SlowRestore, text))
+    Some(alert(Kind::SlowRestore, text).about([last.at.to_rfc3339()]))
 }
 
 fn clock_jumped(seen: &Seen<'_>) -> Option<Alert> {
     let jump = seen.jump.filter(|jump| (seen.now - jump.at).abs() < NEWS)?;
     let seconds = jump.seconds.unsigned_abs();
     let key = if jump.seconds < 0 { "alert.clock_jumped.back" } else { "alert.clock_jumped.ahead" };
-    Some(alert(Kind::ClockJumped, t!(key, date = local(seen, jump.at), seconds = seconds)))
+    let text = t!(key, date = local(seen, jump.at), seconds = seconds);
+    Some(alert(Kind::ClockJumped, text).about([jump.at.to_rfc3339()]))
 }
 
 /// The exec lane is a way like another where nothing else was set up. Where one of the last backups came the fast way it is broken.
@@ -363,17 +430,27 @@ pub struct Firing {
     pub told_at: DateTime<Utc>,
     /// As it was last seen.
     pub text: String,
+    /// What was told of it since the last time that it was told as a whole.
+    pub subjects: BTreeSet<String>,
 }
 
 /// What there is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It begins.
+    /// It begins, or there is something new in it.
     Begun(Alert),
     /// It goes on: told again, with since when.
     Still(Alert, DateTime<Utc>),
     /// It is over; as it was last seen.
     Over(Firing),
+}
+
+impl Change {
+    /// Whether something is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Over(_))
+    }
 }
 
 /// What was found.
@@ -385,6 +462,15 @@ pub struct Found {
     pub unknown: Vec<Kind>,
 }
 
+impl Found {
+    /// Where nothing can be looked at: that, and why.
+    #[must_use]
+    pub fn unreadable(cause: &str) -> Self {
+        let alerts = vec![alert(Kind::Unreadable, t!("alert.unreadable.text", cause = cause))];
+        Self { alerts, unknown: ALL.into_iter().filter(|kind| *kind != Kind::Unreadable).collect() }
+    }
+}
+
 impl From<Vec<Alert>> for Found {
     fn from(alerts: Vec<Alert>) -> Self {
         Self { alerts, unknown: Vec::new() }
@@ -392,7 +478,7 @@ impl From<Vec<Alert>> for Found {
 }
 
 /// What goes on from now on, and what is to be told: what was found now against what went on. A clock that went back tells
-/// nothing twice.
+/// nothing twice, nor does something that comes and goes more often than [`REPEAT`].
 #[must_use]
 pub fn reconcile(found: Found, firing: &[Firing], now: DateTime<Utc>) -> (Vec<Firing>, Vec<Change>) {
     let mut before: BTreeMap<Kind, &Firing> = firing.iter().map(|one| (one.kind, one)).collect();
@@ -401,6 +487,7 @@ pub fn reconcile(found: Found, firing: &[Firing], now: DateTime<Utc>) -> (Vec<Fi
     alerts.retain(|alert| !unknown.contains(&alert.kind));
     after.extend(unknown.iter().filter_map(|kind| before.remove(kind)).cloned());
     for alert in alerts {
+        let mut subjects = alert.subjects.clone();
         let (since, told_at) = match before.remove(&alert.kind) {
             None => {
                 changes.push(Change::Begun(alert.clone()));
@@ -410,10 +497,16 @@ pub fn reconcile(found: Found, firing: &[Firing], now: DateTime<Utc>) -> (Vec<Fi
                 changes.push(Change::Still(alert.clone(), known.since));
                 (known.since, now)
             }
-            // Told by a clock that was ahead: else it would be silent until that time has come.
-            Some(known) => (known.since.min(now), known.told_at.min(now)),
+            Some(known) => {
+                if !subjects.is_subset(&known.subjects) {
+                    changes.push(Change::Begun(alert.clone()));
+                }
+                subjects.extend(known.subjects.iter().cloned());
+                // Told by a clock that was ahead: else it would be silent until that time has come.
+                (known.since.min(now), known.told_at.min(now))
+            }
         };
-        after.push(Firing { kind: alert.kind, since, told_at, text: alert.text });
+        after.push(Firing { kind: alert.kind, since, told_at, text: alert.text, subjects });
     }
     changes.extend(before.into_values().cloned().map(Change::Over));
     (after, changes)

@@ -117,12 +117,12 @@ impl Notice {
             id: escape(&format!("{event}@{at}")),
             level,
             event: escape(event),
-            installation: short(&place.installation, TITLE),
-            database: short(&place.database, TITLE),
-            host: short(&place.host, TITLE),
+            installation: escape(&place.installation),
+            database: escape(&place.database),
+            host: escape(&place.host),
             at: place.at,
             local_time: escape(&place.local_time),
-            title: short(title, TITLE),
+            title: escape(title),
             lines: Vec::new(),
             text: Vec::new(),
             run: None,
@@ -142,7 +142,7 @@ impl Notice {
     #[must_use]
     pub fn line(mut self, label: &str, value: &str) -> Self {
         if self.lines.len() < LINES {
-            self.lines.push(Line { label: short(label, TITLE), value: short(value, VALUE) });
+            self.lines.push(Line { label: escape(label), value: escape(value) });
         }
         self
     }
@@ -150,9 +150,16 @@ impl Notice {
     /// Lines of text: the end of the log. Only the last of them are kept.
     #[must_use]
     pub fn text<'a>(mut self, text: impl IntoIterator<Item = &'a str>) -> Self {
-        self.text.extend(text.into_iter().map(|line| short(line, VALUE)));
+        self.text.extend(text.into_iter().map(escape));
         let more = self.text.len().saturating_sub(TEXT);
         self.text.drain(..more);
+        self
+    }
+
+    /// The run that it is about, beside what it is told for.
+    #[must_use]
+    pub fn about_run(mut self, run: &str) -> Self {
+        self.run = Some(escape(run));
         self
     }
 
@@ -164,18 +171,20 @@ impl Notice {
         self
     }
 
-    /// The same with every text changed by `change`: to hide what must not be told.
+    /// The same as it is told: every text changed by `hide`, and then cut, so that nothing is left of what straddles the end. A title that
+    /// is cut begins the text as a whole.
     #[must_use]
-    pub fn map(self, change: impl Fn(&str) -> String) -> Self {
-        let change = |text: String| escape(&change(&text));
-        let line = |line: Line| Line { label: change(line.label), value: change(line.value) };
+    pub fn to_tell(self, hide: impl Fn(&str) -> String) -> Self {
+        let change = |text: &str, most| short(&hide(text), most);
+        let line = |line: Line| Line { label: change(&line.label, TITLE), value: change(&line.value, VALUE) };
+        let whole = (self.title.chars().count() > TITLE).then(|| change(&self.title, VALUE));
         Self {
-            title: change(self.title),
-            installation: change(self.installation),
-            database: change(self.database),
-            host: change(self.host),
+            title: change(&self.title, TITLE),
+            installation: change(&self.installation, TITLE),
+            database: change(&self.database, TITLE),
+            host: change(&self.host, TITLE),
             lines: self.lines.into_iter().map(line).collect(),
-            text: self.text.into_iter().map(change).collect(),
+            text: whole.into_iter().chain(self.text.iter().map(|line| change(line, VALUE))).collect(),
             ..self
         }
     }
@@ -224,7 +233,8 @@ mod tests {
     fn fault_85_every_text_is_escaped_and_bounded() {
         let notice = Notice::new(Level::Warning, "x", place(), "evil\u{1b}[31m\nname")
             .line("a\r", &"x".repeat(5000))
-            .text((0..100).map(|_| "t\u{202e}"));
+            .text((0..100).map(|_| "t\u{202e}"))
+            .to_tell(str::to_owned);
         assert_eq!(notice.title, "evil\\u{1b}[31m\\nname");
         assert_eq!((notice.lines[0].label.as_str(), notice.lines[0].value.chars().count()), ("a\\r", VALUE));
         assert_eq!((notice.text.len(), notice.text[0].as_str()), (TEXT, "t\\u{202e}"));
@@ -248,7 +258,15 @@ mod tests {
         let place =
             Place { installation: "canary".into(), database: "canary".into(), host: "canary".into(), ..place() };
         let notice = Notice::new(Level::Failure, "x", place, "canary").line("canary", "canary").text(["a canary"]);
-        let masked = notice.map(|text| text.replace("canary", "***"));
+        let masked = notice.to_tell(|text| text.replace("canary", "***"));
         assert!(!serde_json::to_string(&masked).expect("JSON").contains("canary"), "{masked:?}");
+    }
+
+    #[test]
+    fn fault_86_what_is_cut_was_masked_before_and_a_long_title_is_whole_in_the_text() {
+        let title = format!("{}canary end", "x".repeat(TITLE - 4));
+        let told = Notice::new(Level::Failure, "x", place(), &title).to_tell(|text| text.replace("canary", "***"));
+        assert!(!told.title.contains('c') && told.title.chars().count() == TITLE, "{}", told.title);
+        assert!(told.text[0].ends_with("*** end"), "{:?}", told.text);
     }
 }

@@ -13,7 +13,9 @@
 //! 4. Kept by the calendar (`keep`, see [`Keep`]): named first where a backup is kept by several rules.
 //! 5. Kept by age: backups for `days`, safety and final dumps for `safety_days`, counted in whole times of 24 hours. With
 //!    a calendar and no `days` a backup has no age; a file without a manifest then has `safety_days`.
-//! 6. The rest goes, oldest first; safety and final dumps only while a verified backup exists.
+//! 6. Kept for a week: the newest `keep_verified` from before a gap that is longer than `days`. Backups made by a clock that jumped ahead
+//!    would let all others go as soon as there are enough of them; so would the first ones after a long pause.
+//! 7. The rest goes, oldest first; safety and final dumps only while a verified backup exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -82,6 +84,8 @@ pub enum Reason {
     Held,
     /// The suspicious backup that holds others.
     HoldsOthers,
+    /// One of the last before a long gap.
+    BeforeGap,
     /// In use.
     Pinned,
     /// No second place has it yet.
@@ -103,6 +107,7 @@ impl fmt::Display for Reason {
             Self::TooFewVerified => t!("domain.retention.too_few_verified"),
             Self::Held => t!("domain.retention.held"),
             Self::HoldsOthers => t!("domain.retention.holds_others"),
+            Self::BeforeGap => t!("domain.retention.before_gap"),
             Self::Pinned => t!("domain.retention.pinned"),
             Self::Unsent => t!("domain.retention.unsent"),
             Self::Foreign => t!("domain.retention.foreign"),
@@ -194,6 +199,7 @@ struct Rules<'a> {
     verified: usize,
     last: BTreeSet<&'a str>,
     held: BTreeSet<&'a str>,
+    before_gap: BTreeSet<&'a str>,
     mark: Option<&'a str>,
     calendar: BTreeMap<&'a str, Periods>,
 }
@@ -219,6 +225,7 @@ impl<'a> Rules<'a> {
             verified: verified().count(),
             last: verified().take(policy.least()).map(|e| e.file.as_str()).collect(),
             held: held.map(|e| e.file.as_str()).collect(),
+            before_gap: before_gap(policy, &verified().collect::<Vec<_>>(), now),
             mark: mark.map(|e| e.file.as_str()),
         }
     }
@@ -253,9 +260,28 @@ impl<'a> Rules<'a> {
         if self.mark == Some(file) {
             return Reason::HoldsOthers;
         }
+        if self.before_gap.contains(file) {
+            return Reason::BeforeGap;
+        }
         let needed = if kind == Kind::Backup { self.policy.least() } else { 1 };
         if self.verified < needed { Reason::TooFewVerified } else { days.map_or(Reason::Outside, Reason::Expired) }
     }
+}
+
+/// How long what lies before a gap waits for somebody to look.
+const SETTLES: TimeDelta = TimeDelta::days(7);
+
+/// Of `verified` (newest first) the last ones before a gap that would let all of them go.
+fn before_gap<'a>(policy: &Policy, verified: &[&'a Entry], now: DateTime<Utc>) -> BTreeSet<&'a str> {
+    let Some(days) = policy.days else { return BTreeSet::new() };
+    let (recent, rest) = verified.split_at(verified.partition_point(|e| now - e.date <= SETTLES));
+    // A day more: nights are not made by the second.
+    let longest = TimeDelta::days(i64::from(days) + 1);
+    let (Some(first), Some(last)) = (recent.last(), rest.first()) else { return BTreeSet::new() };
+    if first.date - last.date <= longest {
+        return BTreeSet::new();
+    }
+    rest.iter().take(policy.least()).map(|e| e.file.as_str()).collect()
 }
 
 /// Whether `date` is at most `days` times 24 hours ago; one in the future is.

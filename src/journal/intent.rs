@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, fchown};
 use serde::{Deserialize, Serialize};
 
 use super::claim::{self, Claim};
@@ -226,11 +228,15 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// What root makes on a host belongs to whom the directory belongs to: the sidecar must be able to remove it.
+/// What root makes on a host belongs to whom the directory belongs to: the sidecar must be able to remove it. Root without CAP_CHOWN may
+/// not, and need not.
 fn give_to_owner_of(dir: &Path, file: &File) -> io::Result<()> {
     let (owner, own) = (fs::metadata(dir)?, file.metadata()?);
     if own.uid() == 0 && owner.uid() != 0 {
-        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+        match fchown(file, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid()))) {
+            Ok(()) | Err(Errno::EPERM | Errno::EINVAL | Errno::ENOTSUP) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! - *Last* means by order of being recorded, never by date: dates come from clocks that jump.
 //! - What is recorded is durable when the call returns, except that a crash may lose the last calls.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -65,12 +66,6 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error`].
     fn interrupt_unfinished(&self, at: DateTime<Utc>) -> Result<Vec<Run>, Error>;
-
-    /// The last run of a kind that was started, or of any kind.
-    ///
-    /// # Errors
-    /// [`Error`].
-    fn last(&self, kind: Option<RunKind>) -> Result<Option<Run>, Error>;
 
     /// The last run of a kind that was done or tried, and has ended.
     ///
@@ -178,6 +173,13 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`Error`].
     fn recall(&self, backups: &[Recalled], now: DateTime<Utc>) -> Result<usize, Error>;
+
+    /// Forgets runs and readings from before `before`, with their stages, but for those of a file of `kept`, the last run of each kind and
+    /// outcome, and the last [`REMEMBERED`] runs, whatever a clock says. So with deletions; acceptances stay. Says how many runs.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn forget(&self, before: DateTime<Utc>, kept: &BTreeSet<String>) -> Result<usize, Error>;
 }
 
 /// Tells of a change: what, and to which channels. Nobody: none is written.
@@ -203,6 +205,9 @@ impl Look<'_> {
     }
 }
 
+/// So many of the last runs are never forgotten.
+pub const REMEMBERED: i64 = 1000;
+
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of the commands")]
@@ -215,6 +220,10 @@ pub enum RunKind {
     Sync,
     Delete,
     Drill,
+    /// A backup was fetched from a second place.
+    Get,
+    /// An address was made by which a backup can be read.
+    Share,
 }
 
 /// How a run ended.
@@ -260,6 +269,8 @@ stored_as!(RunKind {
     Sync => "sync",
     Delete => "delete",
     Drill => "drill",
+    Get => "get",
+    Share => "share",
 });
 
 stored_as!(Outcome {

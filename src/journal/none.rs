@@ -1,5 +1,6 @@
 //! The journal where there can be none: remembers nothing, so that a run goes on all the same.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -14,7 +15,16 @@ use crate::domain::run::RunId;
 #[derive(Default)]
 pub struct NoJournal {
     known: Mutex<Known>,
-    ends: Mutex<Vec<(RunId, RunKind, End)>>,
+    ends: Mutex<Vec<Ended>>,
+}
+
+/// A run as the journal shall have it.
+struct Ended {
+    run: RunId,
+    kind: RunKind,
+    started_at: DateTime<Utc>,
+    asked: String,
+    end: End,
 }
 
 #[derive(Default)]
@@ -30,10 +40,10 @@ impl NoJournal {
     }
 
     /// How a run ended, which the journal does not take now.
-    pub fn keep_end(&self, run: &RunId, kind: RunKind, end: &End) {
+    pub fn keep_end(&self, run: &RunId, kind: RunKind, started_at: DateTime<Utc>, asked: &str, end: &End) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.retain(|(known, _, _)| known != run);
-        ends.push((run.clone(), kind, end.clone()));
+        ends.retain(|ended| ended.run != *run);
+        ends.push(Ended { run: run.clone(), kind, started_at, asked: asked.to_owned(), end: end.clone() });
     }
 
     /// Writes into `journal` what was kept from it.
@@ -41,17 +51,19 @@ impl NoJournal {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         // One that does not take the first takes none: each would wait for as long.
         let mut fails = false;
-        ends.retain(|(run, kind, end)| {
-            fails = fails || journal.finish(run, *kind, end).is_err();
+        ends.retain(|Ended { run, kind, started_at, asked, end }| {
+            let put = || journal.start(run, *kind, *started_at, asked).and_then(|()| journal.finish(run, *kind, end));
+            fails = fails || put().is_err();
             fails
         });
     }
 
-    /// The last of those ends, of this kind.
+    /// The last of those ends, of this kind; what was not begun has none.
     #[must_use]
     pub fn last_end(&self, kind: RunKind) -> Option<End> {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.iter().rev().find(|(_, known, _)| *known == kind).map(|(_, _, end)| end.clone())
+        let ended = |one: &&Ended| one.kind == kind && one.end.outcome != Outcome::Skipped;
+        ends.iter().rev().find(ended).map(|one| one.end.clone())
     }
 
     /// The journal has this now.
@@ -82,10 +94,6 @@ impl Journal for NoJournal {
 
     fn interrupt_unfinished(&self, _: DateTime<Utc>) -> Result<Vec<Run>, Error> {
         Ok(Vec::new())
-    }
-
-    fn last(&self, _: Option<RunKind>) -> Result<Option<Run>, Error> {
-        Ok(None)
     }
 
     fn last_ended(&self, _: RunKind) -> Result<Option<Run>, Error> {
@@ -160,6 +168,10 @@ impl Journal for NoJournal {
     }
 
     fn recall(&self, _: &[Recalled], _: DateTime<Utc>) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    fn forget(&self, _: DateTime<Utc>, _: &BTreeSet<String>) -> Result<usize, Error> {
         Ok(0)
     }
 }

@@ -1,5 +1,6 @@
 //! The journal in SQLite: one file in the directory of the backups, 0600.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -25,7 +26,7 @@ mod details;
 pub const FILE: &str = "amarre.sqlite";
 
 /// One step for each version: step `n` makes version `n + 1` of version `n`. Never changed once released.
-const MIGRATIONS: [&str; 3] = [FIRST, details::TABLES, super::letters::MIGRATION];
+const MIGRATIONS: [&str; 4] = [FIRST, details::TABLES, super::letters::MIGRATION, details::SUBJECTS];
 
 const FIRST: &str = "
     CREATE TABLE meta (begun_at TEXT NOT NULL) STRICT;
@@ -260,17 +261,6 @@ impl Journal for SqliteJournal {
         })
     }
 
-    fn last(&self, kind: Option<RunKind>) -> Result<Option<Run>, Error> {
-        self.with(|c| {
-            c.query_row(
-                &format!("SELECT {COLUMNS} FROM run WHERE kind = ifnull(?1, kind) ORDER BY number DESC LIMIT 1"),
-                [kind.map(RunKind::as_str)],
-                run,
-            )
-            .optional()
-        })
-    }
-
     fn last_ended(&self, kind: RunKind) -> Result<Option<Run>, Error> {
         self.with(|c| {
             c.query_row(
@@ -391,6 +381,10 @@ impl Journal for SqliteJournal {
 
     fn recall(&self, backups: &[Recalled], now: DateTime<Utc>) -> Result<usize, Error> {
         self.with_mut(|c| details::recall(c, backups, now))
+    }
+
+    fn forget(&self, before: DateTime<Utc>, kept: &BTreeSet<String>) -> Result<usize, Error> {
+        self.with_mut(|c| details::forget(c, before, kept))
     }
 }
 

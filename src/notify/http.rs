@@ -10,7 +10,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -20,9 +20,9 @@ use super::tls::{Trust, is_distrust};
 use super::{CONNECT, Error, PATIENCE};
 use crate::domain::text::escape;
 
-/// The most of an answer that is read (bytes), and of it told (characters).
+/// The most of an answer that is read (bytes), and of it told (characters): more than is shown once secrets in it are hidden.
 const ANSWER: usize = 16 * 1024;
-const SAID: usize = 200;
+const SAID: usize = 2000;
 
 /// Sends `request`; any answer but a 2xx is an error.
 pub(super) async fn send(request: Request, trust: &Trust) -> Result<(), Error> {
@@ -47,7 +47,7 @@ async fn connect(url: &Url, trust: &Trust, host: &str) -> Result<Box<dyn Stream>
     let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
     let silent = |_| Error::Silent { host: host.to_owned(), seconds: CONNECT.as_secs() };
-    let connecting = timeout(CONNECT, TcpStream::connect((name.as_str(), port)));
+    let connecting = timeout(CONNECT, dial(&name, port));
     let stream = connecting.await.map_err(silent)?.map_err(|error| unreached(host, &error))?;
     if url.scheme() != "https" {
         return Ok(Box::new(stream));
@@ -59,6 +59,19 @@ async fn connect(url: &Url, trust: &Trust, host: &str) -> Result<Box<dyn Stream>
         false => unreached(host, &error),
     });
     Ok(Box::new(secured?))
+}
+
+/// A connection to the first address that answers: one that does not, as IPv6 where it leads nowhere, leaves time for the others.
+async fn dial(name: &str, port: u16) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "no address");
+    for address in lookup_host((name, port)).await? {
+        match timeout(CONNECT / 3, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),
+        }
+    }
+    Err(failed)
 }
 
 /// What carries a request.
@@ -74,6 +87,9 @@ async fn over(stream: Box<dyn Stream>, request: Request, host: &str) -> Result<(
     let answer = sender.send_request(build(request)?).await.map_err(broken)?;
     let status = answer.status().as_u16();
     let headers = answer.headers().clone();
+    if answer.status().is_success() {
+        return Ok(());
+    }
     // What it says is for people; a body that breaks off does not undo a status.
     let body = Limited::new(answer.into_body(), ANSWER).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     drop(connection);
@@ -179,6 +195,23 @@ mod tests {
         assert_eq!(again(429, r#"{"ok":false,"parameters":{"retry_after":35}}"#), later(35));
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "120".parse().expect("a header"))]);
         assert_eq!(judge("h", 503, &headers, b"").expect_err("busy").again(), later(120).expect("later"));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_taken_is_taken_whatever_becomes_of_the_rest_of_the_answer() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = Url::parse(&format!("http://{}/x", listener.local_addr().expect("its address"))).expect("a URL");
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a request");
+            let _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nand").await.expect("sent");
+            // The rest never comes.
+            std::future::pending::<()>().await;
+        });
+        let request = Request { url, content_type: "text/plain", headers: Vec::new(), body: String::new() };
+        send(request, &Trust { ca_file: None }).await.expect("it was taken");
+        server.abort();
     }
 
     #[test]

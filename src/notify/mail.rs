@@ -4,12 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use lettre::address::Envelope;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use rust_i18n::t;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
@@ -46,6 +48,8 @@ pub struct MailConfig {
     pub to: Vec<String>,
 }
 
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
+
 /// Sends mail.
 pub struct Mail {
     config: MailConfig,
@@ -59,7 +63,7 @@ impl Mail {
         Self { config, trust }
     }
 
-    fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, Error> {
+    fn transport(&self) -> Result<Transport, Error> {
         let c = &self.config;
         let tls = match c.tls {
             MailTls::StartTls => Tls::Required(self.parameters()?),
@@ -86,6 +90,14 @@ impl Mail {
         builder.build_rustls().map_err(failed)
     }
 
+    async fn post(&self, transport: &Transport, envelope: &Envelope, message: &[u8]) -> Result<(), Error> {
+        match timeout(PATIENCE, transport.send_raw(envelope, message)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(Error::Silent { host: self.shown(), seconds: PATIENCE.as_secs() }),
+        }
+    }
+
     fn shown(&self) -> String {
         format!("{}:{}", self.config.host, self.config.port)
     }
@@ -110,12 +122,24 @@ impl Mail {
 impl Notifier for Mail {
     async fn send(&self, notice: &Notice, now: DateTime<Utc>) -> Result<(), Error> {
         let message = message(&self.config, notice, now)?;
+        let (envelope, bytes) = (message.envelope(), message.formatted());
         let transport = self.transport()?;
-        match timeout(PATIENCE, transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.failed(&error)),
-            Err(_) => Err(Error::Silent { host: self.shown(), seconds: PATIENCE.as_secs() }),
+        let refused = match self.post(&transport, envelope, &bytes).await {
+            // RFC 5321, 4.2.3: a mailbox that is not there, or not taken. A password that is wrong is wrong for all.
+            Err(error @ Error::Refused { status: 550..=553, .. }) if envelope.to().len() > 1 => error,
+            sent => return sent,
+        };
+        // A server that refuses one mailbox takes the message for nobody: the others are sent theirs.
+        let mut is_sent = false;
+        for to in envelope.to() {
+            let envelope = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
+            let envelope = envelope.map_err(|error| Error::Message { cause: escape(&error.to_string()) })?;
+            match self.post(&transport, &envelope, &bytes).await {
+                Ok(()) => is_sent = true,
+                Err(error) => tracing::warn!("{}", t!("notify.mailbox", to = escape(to.as_ref()), cause = error)),
+            }
         }
+        if is_sent { Ok(()) } else { Err(refused) }
     }
 
     async fn reach(&self) -> Result<(), Error> {

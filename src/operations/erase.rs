@@ -73,7 +73,7 @@ pub async fn erase(context: &Context, lies: &Lies, everywhere: bool) -> Result<(
     for remote in context.remotes.iter().filter(|r| everywhere && lies.places.contains(&r.store.place())) {
         let run = context.new_run();
         let work = Work::Delete { files: files.to_vec(), place: Some(remote.store.place()), asked: true };
-        if let Err(error) = context.put_intent(&run, work) {
+        if let Err(error) = context.put_intent_if_room(&run, work) {
             end_all(context, &places);
             return Err(error);
         }

@@ -16,9 +16,7 @@ use crate::domain::name::{self, Kind};
 use crate::domain::text::escape;
 use crate::dump::{self, Meter};
 use crate::journal::intent::Work;
-use crate::store::{self, Draft, Elsewhere};
-
-pub use crate::store::Thaw;
+use crate::store::{self, Draft, Elsewhere, Thaw};
 
 /// How long a place may take to say what it has, where a restore waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,8 +130,8 @@ pub struct Thawing {
     pub file: String,
     /// Where it lies.
     pub place: String,
-    /// How far it is.
-    pub state: Thaw,
+    /// It was asked for now; else earlier, and is on its way.
+    pub asked: bool,
     /// For so many days it was asked for.
     pub days: u32,
 }
@@ -143,9 +141,9 @@ impl Thawing {
     #[must_use]
     pub fn said(&self) -> String {
         let (file, place) = (escape(&self.file), escape(&self.place));
-        match self.state {
-            Thaw::Asked => t!("fetch.thaw_asked", file = file, place = place, days = self.days),
-            Thaw::Coming | Thaw::Readable => t!("fetch.thaw_coming", file = file, place = place),
+        match self.asked {
+            true => t!("fetch.thaw_asked", file = file, place = place, days = self.days),
+            false => t!("fetch.thaw_coming", file = file, place = place),
         }
         .into_owned()
     }
@@ -170,7 +168,10 @@ pub async fn thaw(context: &Context, found: &[Found], days: u32) -> Result<Optio
     for one in found {
         match context.or_cancelled(one.store.thaw(&one.file, days)).await {
             Ok(Thaw::Readable) => return Ok(None),
-            Ok(state) => return Ok(Some(Thawing { file: one.file.clone(), place: one.store.place(), state, days })),
+            Ok(state) => {
+                let asked = state == Thaw::Asked;
+                return Ok(Some(Thawing { file: one.file.clone(), place: one.store.place(), asked, days }));
+            }
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => failed = Err(error),
         }

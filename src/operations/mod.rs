@@ -140,6 +140,20 @@ impl Context {
         put.map_err(|error| Error::Intent { cause: error.to_string() })
     }
 
+    /// As [`Self::put_intent`], for what makes room: on a full disk it goes on without, and says `false`. Each backup goes manifest first, so
+    /// what dies in the middle leaves data that is no backup any more.
+    fn put_intent_if_room(&self, run: &RunId, work: Work) -> Result<bool, Error> {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self.intents.put(&self.intent(run, work)) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => {
+                tracing::debug!(%error, "intent");
+                Ok(false)
+            }
+            Err(error) => Err(Error::Intent { cause: error.to_string() }),
+        }
+    }
+
     /// `run` has left nothing half done.
     fn end_intent(&self, run: &RunId) -> Result<(), Error> {
         self.intents.end(run).map_err(|error| Error::Intent { cause: error.to_string() })

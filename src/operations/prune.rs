@@ -104,10 +104,15 @@ pub(super) async fn delete(
         return Ok(());
     }
     let run = context.new_run();
-    context.put_intent(&run, Work::Delete { files: files.to_vec(), place: None, asked })?;
+    let work = |files: &[String]| Work::Delete { files: files.to_vec(), place: None, asked };
+    let mut is_written = context.put_intent_if_room(&run, work(files))?;
     hit("prune.1").await;
     let (mut told, mut half) = (Ok(()), false);
-    for file in files {
+    for (done, file) in files.iter().enumerate() {
+        // The first one made room for it.
+        if !is_written && done > 0 {
+            is_written = context.put_intent_if_room(&run, work(&files[done..]))?;
+        }
         // Between two backups nothing is half deleted: what is still there stays, and the next rotation decides anew.
         if let Err(cancelled) = context.check_cancelled() {
             told = Err(cancelled);

@@ -88,7 +88,8 @@ pub async fn apply(context: &Context, remote: &Remote) -> Result<Plan, Error> {
     let _alive = context.claim(run.as_str()).ok().flatten();
     if !files.is_empty() {
         let work = Work::Delete { files: files.clone(), place: Some(place.clone()), asked: false };
-        context.put_intent(&run, work)?;
+        // It needs no room here: a disk that is full keeps nothing from going there.
+        context.put_intent_if_room(&run, work)?;
     }
     hit("remote.1").await;
     let silent = || store::Error::Silent { action: store::Action::Delete, place: place.clone() }.into();

@@ -24,6 +24,8 @@ pub struct Verified {
     pub result: Result<Proof, Error>,
     /// Whether there is a manifest that it was compared with.
     pub proven: bool,
+    /// Whether that says something about the backup: a store that cannot be read does not.
+    pub told: bool,
     /// How long the stages of reading took; empty where they did not come to an end.
     pub timings: Timings,
 }
@@ -41,9 +43,10 @@ pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error>
     };
     let (result, timings) = match result {
         Ok((proof, timings)) => (Ok(proof), timings),
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => (Err(error), Timings::default()),
     };
-    // A store that cannot be read says nothing about the backup; a missing or different one does.
+    // A missing or different one does.
     let told = matches!(
         &result,
         Ok(_) | Err(Error::Store(store::Error::Missing { .. }) | Error::Dump(_) | Error::Unequal { .. })
@@ -51,12 +54,12 @@ pub async fn verify(context: &Context, entry: &Entry) -> Result<Verified, Error>
     if let (true, Some(manifest)) = (told, &entry.manifest) {
         catalogue::note(context, manifest, result.as_ref().map(drop));
     }
-    Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some(), timings })
+    Ok(Verified { file: entry.file.clone(), result, proven: entry.manifest.is_some(), told, timings })
 }
 
-/// Own backups that were not read for the longest time, that one first; those that were changed since count as never read.
+/// Own backups, that which was not read for the longest time first; those that were changed since count as never read.
 #[must_use]
-pub fn oldest_readings(catalogue: &Catalogue, most: usize) -> Vec<&Entry> {
+pub fn oldest_readings(catalogue: &Catalogue) -> Vec<&Entry> {
     let read = |entry: &Entry| match entry.state {
         State::Verified { at } => Some(Some(at)),
         State::Committed => Some(None),
@@ -65,7 +68,7 @@ pub fn oldest_readings(catalogue: &Catalogue, most: usize) -> Vec<&Entry> {
     let own = catalogue.entries().iter().filter(|entry| entry.own);
     let mut found: Vec<_> = own.filter_map(|entry| Some((read(entry)?, entry))).collect();
     found.sort_by_key(|(at, entry)| (*at, entry.date));
-    found.into_iter().take(most).map(|(_, entry)| entry).collect()
+    found.into_iter().map(|(_, entry)| entry).collect()
 }
 
 /// Whether an entry can be read at all.

@@ -9,9 +9,10 @@ use chrono_tz::Tz;
 use rust_i18n::t;
 
 use super::{Context, Error, Remote, catalogue, sync};
-use crate::domain::alert::{self, Found, Jump, Kind, Lack, LastRun, Restored, Seen};
+use crate::domain::alert::{self, Broken, Found, Jump, Kind, Lack, LastRun, Restored, Seen};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::schedule::Schedule;
+use crate::error::Exit;
 use crate::journal::{self, End, Outcome, Run, RunKind};
 
 /// How long a second place may take to say what it has.
@@ -61,14 +62,14 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
     let mut unknown = Vec::new();
     if expected.at_work {
         // Neither how it will end.
-        unknown.extend([Kind::DiskLow, Kind::WillNotFit, Kind::RunFailed]);
+        unknown.extend([Kind::DiskLow, Kind::WillNotFit, Kind::RunFailed, Kind::JobFailed]);
     }
     if expected.backing_up {
         unknown.extend([Kind::NoBackup, Kind::RunFailed, Kind::Suspicious]);
     }
     if !context.journal.keeps_letters() {
         // It remembers nothing: neither readings nor what was accepted, nor how runs ended.
-        unknown.extend([Kind::Damaged, Kind::Suspicious, Kind::SlowRestore]);
+        unknown.extend([Kind::Damaged, Kind::Suspicious, Kind::SlowRestore, Kind::JobFailed]);
         if expected.unwritten.is_none() {
             unknown.push(Kind::RunFailed);
         }
@@ -77,11 +78,12 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
         unknown.push(Kind::UploadMissing);
     }
     // What cannot be read is no reason to say that all is well, nor to say nothing.
-    let (last_backup, last_restore) = last_runs(context).unwrap_or_else(|error| {
+    let last = last_runs(context).unwrap_or_else(|error| {
         context.warn(error.to_string());
-        unknown.extend([Kind::RunFailed, Kind::SlowRestore]);
-        (None, None)
+        unknown.extend([Kind::RunFailed, Kind::SlowRestore, Kind::JobFailed]);
+        Last::default()
     });
+    let Last { backup: last_backup, restore: last_restore, broken } = last;
     let last_backup = expected.unwritten.as_ref().map_or(last_backup, |end| judged(end, end.at));
     let alerts = alert::judge(&Seen {
         now,
@@ -90,6 +92,7 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
         since,
         catalogue: &here,
         last_backup,
+        broken: &broken,
         last_restore,
         lacks: &lacks,
         disk,
@@ -101,10 +104,30 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
     Ok(Found { alerts, unknown })
 }
 
-fn last_runs(context: &Context) -> Result<(Option<LastRun>, Option<Restored>), journal::Error> {
+/// How the last runs ended.
+#[derive(Default)]
+struct Last {
+    backup: Option<LastRun>,
+    restore: Option<Restored>,
+    broken: Vec<Broken>,
+}
+
+fn last_runs(context: &Context) -> Result<Last, journal::Error> {
     let backup = context.journal.last_ended(RunKind::Backup)?;
     let restore = context.journal.last_with(RunKind::Restore, Outcome::Done)?;
-    Ok((backup.as_ref().and_then(last_backup), restore.as_ref().and_then(last_restore)))
+    let mut broken = Vec::new();
+    // What a second place lacks is another alert; what a person deletes is seen by that person.
+    for kind in [RunKind::Prune, RunKind::Verify, RunKind::Restore, RunKind::Undo] {
+        let scheduled = matches!(kind, RunKind::Prune | RunKind::Verify);
+        // What a reading found in a backup is told of that backup.
+        let found = |run: &Run| run.end.as_ref().is_some_and(|end| end.exit == Exit::ProofFailed as u8);
+        let run = context.journal.last_ended(kind)?.filter(|run| kind != RunKind::Verify || !found(run));
+        let last = run.and_then(|run| judged(run.end.as_ref()?, run.started_at));
+        let failed = |last: LastRun| Some(Broken { job: kind.as_str(), at: last.at, error: last.error?, scheduled });
+        broken.extend(last.and_then(failed));
+    }
+    let (backup, restore) = (backup.as_ref().and_then(last_backup), restore.as_ref().and_then(last_restore));
+    Ok(Last { backup, restore, broken })
 }
 
 fn last_backup(run: &Run) -> Option<LastRun> {

@@ -3,11 +3,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::{Gid, Uid, fchown, geteuid};
 use rust_i18n::t;
 use serde::{Deserialize, Serialize};
 
@@ -186,12 +188,16 @@ fn open(path: &Path) -> Result<File, Error> {
 
 /// Root of the host and the user of the sidecar share one directory: the lock belongs to whom the directory belongs.
 fn share_with_owner(directory: &Path, file: &File) -> io::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
+    if !geteuid().is_root() {
         return Ok(());
     }
     let (wanted, there) = (std::fs::metadata(directory)?, file.metadata()?);
     if (wanted.uid(), wanted.gid()) != (there.uid(), there.gid()) {
-        fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
+        match fchown(file, Some(Uid::from_raw(wanted.uid())), Some(Gid::from_raw(wanted.gid()))) {
+            // Root without CAP_CHOWN may not, and need not.
+            Ok(()) | Err(Errno::EPERM | Errno::EINVAL | Errno::ENOTSUP) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }
@@ -261,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_lock_made_by_root_belongs_to_the_owner_of_the_directory() {
-        if !nix::unistd::geteuid().is_root() {
+        if !geteuid().is_root() {
             return eprintln!("SKIPPED: needs root");
         }
         let directory = tempfile::tempdir().expect("a directory");

@@ -80,6 +80,7 @@ pub const KEYS: &[Key] = &[
     plain("COMPOSE_FILE"),
     plain("COMPOSE_PROJECT_NAME"),
     plain("ENV_FILE"),
+    plain("BACKUP_SETTINGS_FILE"),
     plain("S3_BACKUP_BUCKET"),
     plain("S3_ENDPOINT_URL"),
     plain("AWS_DEFAULT_REGION"),
@@ -151,6 +152,19 @@ pub const KEYS: &[Key] = &[
 /// The prefix of the variables that are ours alone: an unknown one is an error.
 pub const PREFIX: &str = "BACKUP_";
 
+/// What a hook finds in its environment: no settings, and no mistakes of whoever calls this program from a hook.
+pub const OF_HOOKS: [&str; 9] = [
+    "BACKUP_RUN",
+    "BACKUP_OUTCOME",
+    "BACKUP_DATABASE",
+    "BACKUP_EXIT",
+    "BACKUP_FILE",
+    "BACKUP_BYTES",
+    "BACKUP_ROWS",
+    "BACKUP_SUSPICIOUS",
+    "BACKUP_ERROR",
+];
+
 /// The known variable `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<Key> {
@@ -173,9 +187,64 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     KEYS.iter().map(|key| key.name).find(|known| known.strip_prefix(PREFIX) == Some(ending))
 }
 
+/// Names that other programs have for ours, and ours. They are no mistakes by themselves: the application may read them too.
+const ELSEWHERE: [(&str, &str); 22] = [
+    ("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+    ("AWS_BUCKET", "S3_BACKUP_BUCKET"),
+    ("AWS_ENDPOINT", "S3_ENDPOINT_URL"),
+    ("AWS_ENDPOINT_URL", "S3_ENDPOINT_URL"),
+    ("AWS_ENDPOINT_URL_S3", "S3_ENDPOINT_URL"),
+    ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    ("AWS_S3_BUCKET", "S3_BACKUP_BUCKET"),
+    ("AWS_S3_BUCKET_NAME", "S3_BACKUP_BUCKET"),
+    ("AWS_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
+    ("POSTGRES_DATABASE", "POSTGRES_DB"),
+    ("POSTGRES_DBNAME", "POSTGRES_DB"),
+    ("POSTGRES_PASS", "POSTGRES_PASSWORD"),
+    ("POSTGRES_USERNAME", "POSTGRES_USER"),
+    ("S3_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+    ("S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
+    ("S3_BUCKET", "S3_BACKUP_BUCKET"),
+    ("S3_BUCKET_NAME", "S3_BACKUP_BUCKET"),
+    ("S3_ENDPOINT", "S3_ENDPOINT_URL"),
+    ("S3_REGION", "AWS_DEFAULT_REGION"),
+    ("S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
+    ("S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
+    ("SCW_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+];
+
+/// Variables of ours without our prefix: a misspelt one may be somebody else's, so that it is doubted and not refused.
+const SHARED: [&str; 3] = ["S3_", "AWS_", "POSTGRES_"];
+
+/// The variable that `name`, which is not ours, was perhaps meant to be.
+#[must_use]
+pub fn doubted(name: &str) -> Option<&'static str> {
+    if let Some((_, meant)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name) {
+        return Some(meant);
+    }
+    let prefix = SHARED.into_iter().find(|prefix| name.starts_with(prefix))?;
+    let known = KEYS.iter().map(|key| key.name).filter(|known| known.starts_with(prefix));
+    // Two letters are swapped, missing or too many; the application has others of this prefix.
+    known.filter(|_| !is_known(name)).find(|known| strsim::damerau_levenshtein(name, known) <= 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fault_1_names_of_other_programs_and_misspelt_ones_are_doubted() {
+        assert_eq!(doubted("S3_BUCKET"), Some("S3_BACKUP_BUCKET"));
+        assert_eq!(doubted("S3_BACKUP_BUKCET"), Some("S3_BACKUP_BUCKET"));
+        assert_eq!(doubted("AWS_SECRET_ACCES_KEY"), Some("AWS_SECRET_ACCESS_KEY"));
+        assert_eq!(doubted("POSTGRES_USR"), Some("POSTGRES_USER"));
+        for fine in
+            ["S3_BACKUP_BUCKET", "POSTGRES_PASSWORD_FILE", "AWS_PROFILE", "POSTGRES_INITDB_ARGS", "S3_MEDIA", "PATH"]
+        {
+            assert_eq!(doubted(fine), None, "{fine}");
+        }
+        assert!(ELSEWHERE.iter().all(|(theirs, ours)| !is_known(theirs) && is_known(ours)));
+    }
 
     #[test]
     fn names_are_unique() {

@@ -1,7 +1,8 @@
 //! Environment and files -> raw -> resolved [`Settings`]. Every variable is read here and nowhere else.
 //! Nothing is connected to, nothing is written; whether a directory can be used is for whoever uses it.
 //!
-//! A value comes from the command line, else the environment, else `ENV_FILE` (on the host), else the default.
+//! A value comes from the command line, else the environment, else a file (on the host `ENV_FILE`, in the container
+//! `BACKUP_SETTINGS_FILE`), else the default.
 //! An empty value counts as unset. All that is wrong is collected and told together.
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub use secret::Secret;
 
 use crate::domain::compression::Compression;
 use crate::domain::schedule::Schedule;
+pub use reader::Doubt;
 use reader::Reader;
 
 /// Where backups lie unless told.
@@ -116,12 +118,14 @@ pub struct Settings {
     pub notify: Notify,
     /// Whether this is the sidecar.
     pub in_container: bool,
+    /// Names that are perhaps misspelt, or another program's.
+    pub doubts: Vec<Doubt>,
     /// Each variable, what holds and where it comes from: for `amarre config`.
     pub entries: Vec<Entry>,
 }
 
 impl Settings {
-    /// Resolves `sources`. Reads `ENV_FILE` and the files of secrets, nothing else.
+    /// Resolves `sources`. Reads the file of the settings and those of secrets, nothing else.
     ///
     /// # Errors
     /// All that is wrong, together.
@@ -159,6 +163,7 @@ impl Settings {
             s3: s3::read(r),
             notify: notify::read(r),
             in_container: sources.in_container,
+            doubts: r.doubts(),
             entries: Vec::new(),
         };
         let (entries, problems) = reader.finish();

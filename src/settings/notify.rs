@@ -76,6 +76,12 @@ impl Hook {
 }
 
 impl Notify {
+    /// Whether `channel` gets the summary of a week: where all do, or it wants nothing else.
+    #[must_use]
+    pub fn has_digest(&self, channel: &Channel) -> bool {
+        self.weekly || channel.level == Threshold::Digest
+    }
+
     /// What must never be told: tokens, passwords, and addresses that are as good as one.
     pub(super) fn secrets(&self) -> Vec<Secret> {
         self.channels.iter().flat_map(Channel::secrets).collect()
@@ -115,7 +121,7 @@ pub(super) struct Common {
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Notify {
-    const LEVELS: [&str; 3] = ["failure", "warning", "success"];
+    const LEVELS: [&str; 4] = ["digest", "failure", "warning", "success"];
     const DIGESTS: [&str; 3] = ["weekly", "no", "non"];
     let list = reader.secret("BACKUP_NOTIFY");
     let common = Common {

@@ -1,5 +1,6 @@
 //! Looks variables up in all sources, keeps where each came from, collects what is wrong. The elements ask it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,15 @@ pub struct Found {
     file: Option<PathBuf>,
 }
 
+/// A variable that nobody here reads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Doubt {
+    /// Its name.
+    pub name: String,
+    /// What it was perhaps meant to be.
+    pub meant: &'static str,
+}
+
 /// The sources of one start, while they are being read.
 pub struct Reader<'a> {
     sources: &'a Sources,
@@ -37,13 +47,17 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Opens `ENV_FILE` (on the host) and looks for variables that nobody knows.
+    /// Opens `ENV_FILE` (on the host) or `BACKUP_SETTINGS_FILE` (in the container) and looks for variables that nobody knows.
     #[must_use]
     pub fn new(sources: &'a Sources) -> Self {
         let mut reader = Self { sources, file: None, entries: Vec::new(), problems: Vec::new() };
-        if !sources.in_container {
-            reader.open_env_file();
-        }
+        // On a host the file of the application; in the container Compose has read that, and another may be mounted.
+        let (name, other, default) = match sources.in_container {
+            false => ("ENV_FILE", "BACKUP_SETTINGS_FILE", Some(ENV_FILE_DEFAULT)),
+            true => ("BACKUP_SETTINGS_FILE", "ENV_FILE", None),
+        };
+        reader.open_file(name, default);
+        reader.record(other, None, Origin::Default);
         reader.refuse_unknown();
         reader.refuse_not_text();
         reader
@@ -209,18 +223,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn open_env_file(&mut self) {
-        let named = self.peek("ENV_FILE");
-        let path = self.absolute(named.as_ref().map_or(ENV_FILE_DEFAULT, |found| &found.value));
+    fn open_file(&mut self, name: &'static str, default: Option<&str>) {
+        let named = self.peek(name);
+        let Some(path) = named.as_ref().map(|found| found.value.as_str()).or(default) else {
+            return self.record(name, None, Origin::Default);
+        };
+        let path = self.absolute(path);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                return self.record("ENV_FILE", None, Origin::Default);
+                return self.record(name, None, Origin::Default);
             }
             Err(error) => return self.problem(Problem::EnvFile { path, cause: error.to_string() }),
         };
         self.record(
-            "ENV_FILE",
+            name,
             Some(path.to_string_lossy().into_owned()),
             named.map_or(Origin::Default, |found| found.origin),
         );
@@ -232,7 +249,12 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_unknown(&mut self) {
-        let in_environment = self.sources.environment.iter().map(|(name, _)| (name, Origin::Environment));
+        let environment = &self.sources.environment;
+        let in_hook = keys::OF_HOOKS[..2].iter().all(|name| environment.get_raw(name).is_some());
+        let in_environment = environment
+            .iter()
+            .filter(|(name, _)| !(in_hook && keys::OF_HOOKS.contains(name)))
+            .map(|(name, _)| (name, Origin::Environment));
         let in_file = self
             .file
             .iter()
@@ -243,6 +265,17 @@ impl<'a> Reader<'a> {
             .map(|(name, origin)| Problem::Unknown { name: name.to_owned(), nearest: keys::nearest(name), origin })
             .collect();
         self.problems.extend(unknown);
+    }
+
+    /// Names that are not ours, and which of ours they were perhaps meant to be: where that one is not set.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let in_file = self.file.iter().flat_map(|(_, variables)| variables.keys().map(String::as_str));
+        let names = self.sources.environment.iter().map(|(name, _)| name).chain(in_file);
+        let doubt = |name: &str| Some(Doubt { name: name.to_owned(), meant: keys::doubted(name)? });
+        let is_set = |name: &str| self.peek(name).or_else(|| self.peek(&format!("{name}_FILE"))).is_some();
+        let doubts: BTreeSet<Doubt> = names.filter_map(doubt).filter(|doubt| !is_set(doubt.meant)).collect();
+        doubts.into_iter().collect()
     }
 
     fn refuse_not_text(&mut self) {
@@ -287,6 +320,8 @@ fn read_secret(path: &Path) -> Result<String, FileFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::testing::sources;
+    use crate::settings::{Settings, Sources};
 
     fn secret_in(bytes: &[u8]) -> Result<String, FileFault> {
         let directory = tempfile::tempdir().expect("a directory");
@@ -316,5 +351,40 @@ mod tests {
         assert_eq!(secret_in(&vec![b'a'; 70_000]), Err(FileFault::TooLarge));
         assert_eq!(read_secret(Path::new("/")), Err(FileFault::NotAFile));
         assert!(matches!(read_secret(Path::new("/nonexistent/secret")), Err(FileFault::Unreadable(_))));
+    }
+
+    #[test]
+    fn in_the_container_a_mounted_file_says_what_the_environment_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("settings").display().to_string();
+        let given = [
+            ("BACKUP_SETTINGS_FILE", path.as_str()),
+            ("BACKUP_KEEP_VERIFIED", "4"),
+            ("ENV_FILE", "/nonexistent"),
+            ("S3_BUCKET", "x"),
+        ];
+        let sources = Sources { in_container: true, ..sources(&given) };
+        let keeps = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            Settings::load(&sources).map(|s| (s.retention.days, s.retention.keep_verified))
+        };
+        assert_eq!(keeps("BACKUP_RETENTION_DAYS=9\nBACKUP_KEEP_VERIFIED=8\n").expect("good"), (Some(9), 4));
+        assert_eq!(keeps("BACKUP_RETENTION_DAYS=12\n").expect("read again"), (Some(12), 4));
+        assert!(keeps("BACKUP_RETENTION_DAYS='12\n").is_err() && keeps("BACKUP_RETENTON_DAYS=12\n").is_err());
+        std::fs::remove_file(&path).expect("removed");
+        assert!(Settings::load(&sources).is_err(), "one that is named must be there");
+        // On a host the file of the application holds.
+        assert!(Settings::load(&Sources { in_container: false, ..sources }).is_err());
+    }
+
+    #[test]
+    fn fault_1_a_name_of_another_program_is_doubted_unless_ours_is_set() {
+        let doubts = |given: &[(&str, &str)]| {
+            let settings = Settings::look(&sources(given)).0.expect("settings");
+            settings.doubts.into_iter().map(|doubt| (doubt.name, doubt.meant)).collect::<Vec<_>>()
+        };
+        assert_eq!(doubts(&[("S3_BUCKET", "x")]), [("S3_BUCKET".to_owned(), "S3_BACKUP_BUCKET")]);
+        assert_eq!(doubts(&[("S3_BUCKET", "x"), ("S3_BACKUP_BUCKET", "y")]), []);
+        assert_eq!(doubts(&[("POSTGRES_PASS", "x"), ("POSTGRES_PASSWORD_FILE", "/x")]), []);
     }
 }

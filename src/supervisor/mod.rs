@@ -343,7 +343,8 @@ impl Turn {
             return;
         }
         self.waiting = None;
-        if cancel.is_cancelled() {
+        // What was committed before it was told to end is this slot's backup all the same.
+        if cancel.is_cancelled() && outcome != Outcome::Ended {
             return;
         }
         let ended = self.with.clock.now();

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ use crate::domain::alert::Jump;
 
 const STATE: &str = "supervisor.state";
 const LIFE: &str = "supervisor.life";
+
+/// How often the lock is asked for again, and how soon.
+const LOOKS: u32 = 5;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A job of the supervisor's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -133,10 +138,16 @@ impl StateFile {
             _ => {}
         }
         let lock = open_lock(&dir).map_err(Refused::Io)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Refused::Held),
-            Err(TryLockError::Error(error)) => return Err(Refused::Io(error)),
+        let mut looks = LOOKS;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // Whoever only looks holds it for a moment.
+                Err(TryLockError::WouldBlock) if looks > 0 => std::thread::sleep(LOOK_EVERY),
+                Err(TryLockError::WouldBlock) => return Err(Refused::Held),
+                Err(TryLockError::Error(error)) => return Err(Refused::Io(error)),
+            }
+            looks -= 1;
         }
         // A state that cannot be read is begun anew: the worst that follows is one catch-up too few.
         let state = read(&dir).unwrap_or(State {

@@ -93,7 +93,7 @@ impl Jobs for TestJobs {
         self.verified.lock().unwrap().push((begun, self.clock.now(), told));
         if told { Outcome::Busy } else { Outcome::Ended }
     }
-    async fn backup(&self, asked: Asked, _: &CancellationToken) -> BackedUp {
+    async fn backup(&self, asked: Asked, cancel: &CancellationToken) -> BackedUp {
         {
             let mut busy = self.busy.lock().unwrap();
             if *busy > 0 {
@@ -104,6 +104,9 @@ impl Jobs for TestJobs {
         self.started.lock().unwrap().push(self.clock.now());
         self.asked.lock().unwrap().push(asked);
         tokio::time::sleep(self.takes).await;
+        if cancel.is_cancelled() {
+            return Outcome::Failed.into();
+        }
         let (clock, copied) = (Arc::clone(&self.clock), Arc::clone(&self.copied));
         let takes = self.copying;
         let rest = async move {

@@ -258,7 +258,7 @@ impl Sidecar {
     pub fn state(&self) -> String {
         let (health, _) = self.runtime.block_on(self.now().health()).unwrap();
         let health = serde_json::to_value(health).unwrap().as_str().unwrap().to_owned();
-        let alerts = self.runtime.block_on(self.now().check()).unwrap();
+        let (alerts, _) = self.runtime.block_on(self.now().check()).unwrap();
         let kinds: Vec<&str> = alerts.iter().map(|alert| alert.kind.as_str()).collect();
         format!(
             "{}  {health}  {}",

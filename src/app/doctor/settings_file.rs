@@ -22,6 +22,10 @@ pub(super) fn check(app: &App, problems: &Problems) -> Vec<Check> {
         checks.insert(0, Check::ok("settings", t!("doctor.settings", count = set)));
     }
     checks.extend(rights(app));
+    checks.extend(app.settings.doubts.iter().map(|doubt| {
+        let seen = t!("settings.doubt", name = escape(&doubt.name));
+        Check::warning("settings", seen, t!("settings.doubt_hint", name = escape(&doubt.name), meant = doubt.meant))
+    }));
     checks
 }
 
@@ -48,9 +52,10 @@ fn missing(app: &App, problems: &Problems) -> Vec<Check> {
     checks
 }
 
-/// The file of the settings, where there is one: on a host.
+/// The file of the settings, where there is one.
 pub(super) fn file(app: &App) -> Option<PathBuf> {
-    let path = app.settings.entry("ENV_FILE")?.value.as_ref().map(PathBuf::from)?;
+    let name = if app.settings.in_container { "BACKUP_SETTINGS_FILE" } else { "ENV_FILE" };
+    let path = app.settings.entry(name)?.value.as_ref().map(PathBuf::from)?;
     path.metadata().is_ok_and(|about| about.is_file()).then_some(path)
 }
 

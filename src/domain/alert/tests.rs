@@ -33,6 +33,7 @@ fn judged(case: Case) -> Vec<Alert> {
         since: utc("2025-11-01T00:00:00Z"),
         catalogue: &catalogue,
         last_backup: Some(LastRun { at: utc("2025-11-10T02:01:00Z"), error: None }),
+        broken: &[],
         last_restore: None,
         lacks: &case.lacks,
         disk: Some(Space { free: 50_000_000_000, total: 100_000_000_000 }),
@@ -67,6 +68,7 @@ fn a_backup_that_did_not_come_is_missed_two_hours_after_its_slot() {
             since: utc("2025-11-01T00:00:00Z"),
             catalogue: &catalogue,
             last_backup: None,
+            broken: &[],
             last_restore: None,
             lacks: &[],
             disk: None,
@@ -184,7 +186,7 @@ fn the_next_size_follows_the_trend() {
 
 #[test]
 fn an_alert_is_told_once_then_daily_and_when_it_is_over() {
-    let one = || Alert { kind: Kind::DiskLow, text: "low".to_owned(), hint: String::new() };
+    let one = || Alert { kind: Kind::DiskLow, text: "low".to_owned(), hint: String::new(), subjects: BTreeSet::new() };
     let start = utc(NOW);
     let (firing, told) = reconcile(vec![one()].into(), &[], start);
     assert_eq!(told, [Change::Begun(one())]);
@@ -200,8 +202,48 @@ fn an_alert_is_told_once_then_daily_and_when_it_is_over() {
 }
 
 #[test]
+fn what_is_new_in_an_alert_is_told_at_once_and_what_comes_and_goes_once_a_day() {
+    let of = |files: &[&str]| {
+        let files: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
+        Alert { kind: Kind::Damaged, text: files.join(", "), hint: String::new(), subjects: BTreeSet::new() }
+            .about(files)
+    };
+    let start = utc(NOW);
+    let mut firing = Vec::new();
+    let mut told_of = |files: &[&str], hours: i64| {
+        let (after, told) = reconcile(vec![of(files)].into(), &firing, start + TimeDelta::hours(hours));
+        assert_eq!(after[0].since, start);
+        firing = after;
+        told
+    };
+    assert_eq!(told_of(&["a"], 0), [Change::Begun(of(&["a"]))]);
+    assert_eq!(told_of(&["a", "b"], 1), [Change::Begun(of(&["a", "b"]))]);
+    for (files, hours) in [(&["b"] as &[&str], 2), (&["a", "b"], 3), (&["a"], 23)] {
+        assert_eq!(told_of(files, hours), [], "{files:?}");
+    }
+    // The daily turn is not put off by what was told between.
+    assert_eq!(told_of(&["a"], 24), [Change::Still(of(&["a"]), start)]);
+    assert_eq!(told_of(&["a", "b"], 25), [Change::Begun(of(&["a", "b"]))]);
+}
+
+#[test]
+fn another_failure_within_a_day_is_news_and_the_same_with_other_numbers_is_not() {
+    fn with(seen: &mut Seen<'_>, error: &str) {
+        seen.last_backup = Some(LastRun { at: seen.now, error: Some(error.to_owned()) });
+    }
+    let start = utc(NOW);
+    let (firing, _) = reconcile(judged(case(|seen| with(seen, "no room: 12 MB needed"))).into(), &[], start);
+    let again = judged(case(|seen| with(seen, "no room: 13 MB needed")));
+    let (firing, told) = reconcile(again.into(), &firing, start + TimeDelta::hours(1));
+    assert_eq!(told, []);
+    let other = judged(case(|seen| with(seen, "the engine does not answer")));
+    let (_, told) = reconcile(other.clone().into(), &firing, start + TimeDelta::hours(2));
+    assert_eq!(told, [Change::Begun(other[0].clone())]);
+}
+
+#[test]
 fn fault_43_a_clock_that_went_back_neither_repeats_nor_silences() {
-    let one = || Alert { kind: Kind::DiskLow, text: "low".to_owned(), hint: String::new() };
+    let one = || Alert { kind: Kind::DiskLow, text: "low".to_owned(), hint: String::new(), subjects: BTreeSet::new() };
     let start = utc(NOW);
     let (firing, _) = reconcile(vec![one()].into(), &[], start + TimeDelta::days(400));
     let (firing, told) = reconcile(vec![one()].into(), &firing, start);
@@ -212,7 +254,7 @@ fn fault_43_a_clock_that_went_back_neither_repeats_nor_silences() {
 
 #[test]
 fn what_cannot_be_told_now_stays_as_it_was_said() {
-    let one = |kind| Alert { kind, text: "low".to_owned(), hint: String::new() };
+    let one = |kind| Alert { kind, text: "low".to_owned(), hint: String::new(), subjects: BTreeSet::new() };
     let start = utc(NOW);
     let (firing, _) = reconcile(vec![one(Kind::DiskLow)].into(), &[], start);
     let unknown = Found { alerts: vec![one(Kind::WillNotFit)], unknown: vec![Kind::DiskLow, Kind::WillNotFit] };

@@ -65,7 +65,8 @@ impl Kind {
             return self == Self::Ping && is_ping(&notice.event);
         }
         match notice.level {
-            Level::Failure | Level::Digest => true,
+            Level::Digest => true,
+            Level::Failure => threshold >= Threshold::Failure,
             Level::Warning => threshold >= Threshold::Warning,
             // That something is over is news for whoever heard of it.
             Level::Success => threshold >= Threshold::Success || (notice.recovered && threshold >= Threshold::Warning),
@@ -93,6 +94,8 @@ fn is_ping(event: &str) -> bool {
 /// The least bad that a channel wants to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Threshold {
+    /// Nothing but the summary of a week.
+    Digest,
     /// Failures, and that they are over.
     Failure,
     /// Warnings too.
@@ -103,12 +106,13 @@ pub enum Threshold {
 
 impl Threshold {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Failure, Self::Warning, Self::Success];
+    pub const ALL: [Self; 4] = [Self::Digest, Self::Failure, Self::Warning, Self::Success];
 
     /// As people write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Digest => "digest",
             Self::Failure => "failure",
             Self::Warning => "warning",
             Self::Success => "success",
@@ -146,7 +150,7 @@ mod tests {
         assert_eq!(heard(Level::Warning, true), ["warning", "success"]);
         assert_eq!(heard(Level::Success, false), ["success"]);
         assert_eq!(heard(Level::Success, true), ["warning", "success"]);
-        assert_eq!(heard(Level::Digest, false), ["failure", "warning", "success"]);
+        assert_eq!(heard(Level::Digest, false), ["digest", "failure", "warning", "success"]);
     }
 
     #[test]

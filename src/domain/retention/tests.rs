@@ -67,6 +67,29 @@ fn fault_44_a_clock_that_jumped_ahead_never_empties_the_set() {
 }
 
 #[test]
+fn fault_44_backups_of_a_clock_that_jumped_ahead_leave_the_last_true_ones_for_a_week() {
+    let mut bed = daily(20);
+    let ahead = utc("2099-01-01T02:00:00Z");
+    for hour in 0..5 {
+        bed = bed.backup(Kind::Backup, ahead + TimeDelta::hours(hour), |_| {});
+    }
+    let kept = |now| {
+        let plan = planned(&bed, &Policy::new(7, 3), &[], now);
+        let kept = |d: &&Decision| d.reason == Reason::BeforeGap;
+        (plan.decisions.iter().filter(kept).count(), plan.deletions().count())
+    };
+    assert_eq!(kept(ahead + TimeDelta::hours(5)), (3, 18));
+    // Nobody has put it back: it was right, and the machine was off.
+    assert_eq!(kept(ahead + TimeDelta::days(8)), (0, 23));
+}
+
+#[test]
+fn nights_a_day_apart_are_no_gap() {
+    let plan = planned(&daily(20), &Policy::new(1, 1), &[], now());
+    assert!(plan.decisions.iter().all(|d| d.reason != Reason::BeforeGap));
+}
+
+#[test]
 fn fault_43_a_clock_that_went_back_keeps_what_is_then_from_the_future() {
     let back = utc("2025-07-20T00:00:00Z");
     let plan = planned(&daily(20), &Policy::new(7, 3), &[], back);

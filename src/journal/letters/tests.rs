@@ -190,7 +190,9 @@ fn two_processes_never_get_one_letter_both() {
 #[test]
 fn a_journal_of_the_version_before_gets_its_outbox() {
     let (dir, journal) = on_disk();
-    journal.with(|c| c.execute_batch("DROP TABLE letter; PRAGMA user_version = 2")).unwrap();
+    journal
+        .with(|c| c.execute_batch("DROP TABLE letter; ALTER TABLE alert DROP COLUMN subjects; PRAGMA user_version = 2"))
+        .unwrap();
     drop(journal);
     let journal: Arc<dyn Outbox> = Arc::new(SqliteJournal::open(dir.path(), now()).unwrap().journal);
     assert_eq!(journal.put(&failed(), &CHANNELS, now()).unwrap(), 2);

@@ -1,13 +1,15 @@
-//! Tables of the second version: stages, deletions, acceptances, alerts that go on, backups recalled from manifests.
+//! Tables of the second version and later: stages, deletions, acceptances, alerts that go on, backups recalled from manifests.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use serde_json::json;
 
 use super::{date, stamp};
 use crate::domain::alert::{ALL, Change, Firing, Kind, reconcile};
-use crate::journal::{Acceptance, Deletion, Look, Recalled, StageTime, letters};
+use crate::journal::{Acceptance, Deletion, Look, REMEMBERED, Recalled, StageTime, letters};
 
 /// Made of version 1.
 pub(super) const TABLES: &str = "
@@ -45,6 +47,9 @@ pub(super) const TABLES: &str = "
         text TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 ";
+
+/// Made of version 3: what an alert was told of, as JSON.
+pub(super) const SUBJECTS: &str = "ALTER TABLE alert ADD COLUMN subjects TEXT NOT NULL DEFAULT '[]';";
 
 type Done<T> = rusqlite::Result<T>;
 
@@ -138,8 +143,8 @@ pub(super) fn watch(c: &mut Connection, look: Look<'_>) -> Done<Vec<Change>> {
     }
     for one in after {
         transaction.execute(
-            "INSERT INTO alert (kind, since, told_at, text) VALUES (?1, ?2, ?3, ?4)",
-            params![one.kind.as_str(), stamp(one.since), stamp(one.told_at), one.text],
+            "INSERT INTO alert (kind, since, told_at, text, subjects) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![one.kind.as_str(), stamp(one.since), stamp(one.told_at), one.text, json!(one.subjects).to_string()],
         )?;
     }
     transaction.commit()?;
@@ -147,11 +152,13 @@ pub(super) fn watch(c: &mut Connection, look: Look<'_>) -> Done<Vec<Change>> {
 }
 
 pub(super) fn firing(c: &Connection) -> Done<Vec<Firing>> {
-    c.prepare("SELECT kind, since, told_at, text FROM alert ORDER BY since, kind")?
+    c.prepare("SELECT kind, since, told_at, text, subjects FROM alert ORDER BY since, kind")?
         .query_map([], |row| {
             // A newer version may know more of them: they are its own.
             let Some(kind) = Kind::parse(&row.get::<_, String>(0)?) else { return Ok(None) };
-            Ok(Some(Firing { kind, since: date(row, 1)?, told_at: date(row, 2)?, text: row.get(3)? }))
+            // What cannot be read is told once more.
+            let subjects = serde_json::from_str(&row.get::<_, String>(4)?).unwrap_or_default();
+            Ok(Some(Firing { kind, since: date(row, 1)?, told_at: date(row, 2)?, text: row.get(3)?, subjects }))
         })?
         .filter_map(Result::transpose)
         .collect()
@@ -175,4 +182,32 @@ pub(super) fn recall(c: &mut Connection, backups: &[Recalled], now: DateTime<Utc
     transaction.execute("UPDATE meta SET recalled_at = ?1", [stamp(now)])?;
     transaction.commit()?;
     Ok(added)
+}
+
+pub(super) fn forget(c: &mut Connection, before: DateTime<Utc>, kept: &BTreeSet<String>) -> Done<usize> {
+    let (transaction, before) = (begin(c)?, stamp(before));
+    let kept = json!(kept).to_string();
+    let gone = transaction.execute(
+        "DELETE FROM run
+         WHERE started_at < ?1 AND outcome IS NOT NULL
+           AND (file IS NULL OR file NOT IN (SELECT value FROM json_each(?2)))
+           AND number <= (SELECT number FROM run ORDER BY number DESC LIMIT 1 OFFSET ?3)
+           AND number NOT IN (SELECT max(number) FROM run GROUP BY kind, outcome)",
+        params![before, kept, REMEMBERED],
+    )?;
+    transaction.execute("DELETE FROM stage WHERE run NOT IN (SELECT id FROM run)", [])?;
+    // Of a file that is there the last reading is what the catalogue goes by.
+    transaction.execute(
+        "DELETE FROM verification
+         WHERE at < ?1 AND (file NOT IN (SELECT value FROM json_each(?2))
+           OR number NOT IN (SELECT max(number) FROM verification GROUP BY file))",
+        params![before, kept],
+    )?;
+    transaction.execute(
+        "DELETE FROM deletion
+         WHERE at < ?1 AND number <= (SELECT number FROM deletion ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+        params![before, REMEMBERED],
+    )?;
+    transaction.commit()?;
+    Ok(gone)
 }

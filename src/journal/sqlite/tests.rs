@@ -1,10 +1,12 @@
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use tempfile::TempDir;
 
 use super::*;
 use crate::error::Explain;
+use crate::journal::REMEMBERED;
 
 fn utc(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -72,12 +74,11 @@ fn fault_43_the_last_run_is_the_last_recorded_whatever_its_date() {
     journal.start(&id(1), RunKind::Backup, utc("2035-01-01T00:00:00Z"), "test").unwrap();
     journal.start(&id(2), RunKind::Backup, now(), "test").unwrap();
     journal.start(&id(3), RunKind::Verify, now(), "test").unwrap();
-    let last = |kind| journal.last(kind).unwrap().map(|r| r.id);
-    assert_eq!(last(Some(RunKind::Backup)), Some(id(2).to_string()));
-    assert_eq!(last(None), Some(id(3).to_string()));
-    assert_eq!(last(Some(RunKind::Restore)), None);
+    let last = |kind| journal.last_ended(kind).unwrap().map(|r| r.id);
+    assert_eq!(last(RunKind::Backup), None, "none has ended");
     journal.finish(&id(1), RunKind::Backup, &end(Outcome::Done)).unwrap();
     journal.finish(&id(2), RunKind::Backup, &end(Outcome::Failed)).unwrap();
+    assert_eq!(last(RunKind::Backup), Some(id(2).to_string()));
     let done = journal.last_with(RunKind::Backup, Outcome::Done).unwrap();
     assert_eq!(done.map(|r| r.id), Some(id(1).to_string()));
     let runs: Vec<_> = journal.runs(2).unwrap().into_iter().map(|r| r.id).collect();
@@ -105,7 +106,7 @@ fn an_end_without_a_start_is_recorded_whole() {
     let dir = TempDir::new().unwrap();
     let journal = open(&dir);
     journal.finish(&id(1), RunKind::Prune, &end(Outcome::Partial)).unwrap();
-    assert_eq!(journal.last(Some(RunKind::Prune)).unwrap().and_then(|r| r.end), Some(end(Outcome::Partial)));
+    assert_eq!(journal.last_ended(RunKind::Prune).unwrap().and_then(|r| r.end), Some(end(Outcome::Partial)));
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn a_journal_of_a_newer_program_is_left_alone() {
     let Err(error) = SqliteJournal::open(dir.path(), now()) else { panic!("it was opened") };
     let text = format!("{error}\n{}", error.hint().unwrap()).replace(&dir.path().display().to_string(), "DIR");
     assert_snapshot!(text, @r#"
-    the journal 'DIR/amarre.sqlite' has version 99, this Amarre knows version 3: a newer Amarre wrote it
+    the journal 'DIR/amarre.sqlite' has version 99, this Amarre knows version 4: a newer Amarre wrote it
     use the newer Amarre; backups are not affected, runs are not recorded meanwhile
     "#);
 }
@@ -226,6 +227,37 @@ fn a_journal_of_version_1_is_brought_up_to_date() {
     assert!(!journal.is_recalled().unwrap());
 }
 
+#[test]
+fn what_is_old_is_forgotten_but_for_what_somebody_still_asks_for() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(&dir);
+    let (old, count) = (now() - TimeDelta::days(500), REMEMBERED + 5);
+    let end = |at, outcome, file: &str| End { at, outcome, exit: 0, error: None, file: Some(file.into()), bytes: None };
+    for n in 0..count {
+        let (run, number) = (id(u32::try_from(n).unwrap()), n);
+        journal.start(&run, RunKind::Backup, old, "test").unwrap();
+        // The first is still there, the second failed: the last that did.
+        let outcome = if number == 1 { Outcome::Failed } else { Outcome::Done };
+        journal.finish(&run, RunKind::Backup, &end(old, outcome, &format!("{number}.sql.gz"))).unwrap();
+        let no = Duration::ZERO;
+        let stage = StageTime { name: "dump".into(), bytes: 0, busy: no, starved: no, blocked: no };
+        journal.put_stages(&run, &[stage]).unwrap();
+    }
+    for (file, at) in [("0.sql.gz", old), ("0.sql.gz", old), ("gone.sql.gz", old), ("new.sql.gz", now())] {
+        let reading =
+            Verification { file: file.into(), at, ok: true, stored_sha256: String::new(), detail: String::new() };
+        journal.verified(&reading).unwrap();
+    }
+    let kept = BTreeSet::from(["0.sql.gz".to_owned()]);
+    assert_eq!(journal.forget(now() - TimeDelta::days(400), &kept).unwrap(), 3, "2, 3 and 4");
+    assert!(journal.runs_of("0.sql.gz").unwrap().len() == 1 && journal.runs_of("1.sql.gz").unwrap().len() == 1);
+    assert!(journal.stages(id(2).as_str()).unwrap().is_empty() && !journal.stages(id(0).as_str()).unwrap().is_empty());
+    let readings: Vec<String> = journal.verifications().unwrap().into_iter().map(|reading| reading.file).collect();
+    assert_eq!(readings, ["0.sql.gz", "new.sql.gz"]);
+    // A clock that is centuries ahead takes no more than all but the last thousand.
+    assert_eq!(journal.forget(now() + TimeDelta::days(100_000), &kept).unwrap(), 0);
+}
+
 fn recalled(n: u32) -> Recalled {
     let file = format!("{n}.sql.gz");
     Recalled { id: id(n).to_string(), file, started_at: now(), finished_at: now(), bytes: 7 }
@@ -291,7 +323,12 @@ fn an_alert_is_told_by_one_of_those_who_look() {
     use crate::journal::NoJournal;
 
     let dir = TempDir::new().unwrap();
-    let alert = || Alert { kind: Kind::DiskLow, text: "low".to_owned(), hint: String::new() };
+    let alert = || Alert {
+        kind: Kind::DiskLow,
+        text: "low".to_owned(),
+        hint: String::new(),
+        subjects: ["x".to_owned()].into(),
+    };
     let (first, second, none) = (open(&dir), open(&dir), NoJournal::default());
     for journals in [[&first as &dyn Journal, &second as &dyn Journal], [&none, &none]] {
         let told: usize = std::thread::scope(|scope| {
@@ -301,7 +338,7 @@ fn an_alert_is_told_by_one_of_those_who_look() {
             looks.map(|look| look.join().unwrap()).iter().sum()
         });
         assert_eq!(told, 1);
-        assert_eq!(journals[1].firing().unwrap().len(), 1);
+        assert_eq!(journals[1].firing().unwrap()[0].subjects, alert().subjects);
         assert_eq!(journals[0].watch(Look::silent(Found::default(), now())).unwrap().len(), 1);
         assert!(journals[1].firing().unwrap().is_empty());
     }
