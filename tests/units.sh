@@ -11,7 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # systemd wants to see the program.
-for unit in amarre-backup.service amarre-backup.timer amarre-check.service amarre-check.timer; do
+for unit in amarre-backup.service amarre-backup.timer amarre-{check,sync}.{service,timer}; do
   sed "s|/opt/hub-chantier|$AMARRE_ROOT|" "$AMARRE_ROOT/docker/backup-cron/$unit" >"$work/$unit"
 done
 said=$(SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no --recursive-errors=no "$work"/amarre-* 2>&1) || fail "$said"
@@ -25,7 +25,7 @@ expected='2026-10-24 01:00:00 UTC 2026-10-25 02:00:00 UTC 2026-10-26 02:00:00 UT
 [ "$next" = "$expected" ] || fail "the timer would start at $next, not at $expected"
 
 # Of 0 (nothing allowed) to 100.
-for service in amarre-backup amarre-check; do
+for service in amarre-backup amarre-check amarre-sync; do
   systemd-analyze security --offline=true --threshold=30 "$work/$service.service" >"$work/security" 2>&1 ||
     fail "$service may do too much: $(tail -n 1 "$work/security")"
 done

@@ -54,8 +54,8 @@ expect 6 "$in_sidecar [check] docker-compose.prod.yml" "$scripts/check-backup-al
 chmod -x "$scripts/restore.sh"
 touch "$work/env"
 chmod 644 "$work/env"
-expect 6 "Échec  $scripts/restore.sh ne peut pas être lancé; à faire: chmod +x $scripts/*.sh
-Avertissement  $work/env contient des mots de passe et tous peuvent le lire; à faire: chmod 600 $work/env
+expect 6 "Échec  $scripts/restore.sh ne peut pas être lancé ; à faire : chmod +x $scripts/*.sh
+Avertissement  $work/env contient des mots de passe et tous peuvent le lire ; à faire : chmod 600 $work/env
 $in_sidecar [doctor] [--json] docker-compose.prod.yml" env BACKUP_LANG=fr ENV_FILE="$work/env" "$scripts/test-backup-setup.sh" --json
 chmod +x "$scripts/restore.sh"
 chmod 600 "$work/env"

@@ -416,8 +416,10 @@ impl Record {
             at: app.clock.now(),
             outcome,
             exit: exit as u8,
-            // What a server says may hold what it was told.
-            error: failure.map(|f| app.without_secrets(&f.message)),
+            // What a server says may hold what it was told. Whoever told it to end knows why it did; a backup is missed all the same.
+            error: failure
+                .filter(|_| self.kind == RunKind::Backup || !app.cancel.is_cancelled())
+                .map(|f| app.without_secrets(&f.message)),
             file,
             bytes,
         };

@@ -198,9 +198,13 @@ impl Jobs for Sidecar {
     #[tracing::instrument(name = "job", level = "error", skip_all, fields(run))]
     async fn verify(&self, cancel: &CancellationToken) -> Outcome {
         let app = self.scheduled(cancel);
-        let result = verify_sample(&app).await;
-        // It gave way to a backup, and goes on after it.
-        if cancel.is_cancelled() { Outcome::Busy } else { outcome(&app, result) }
+        match verify_sample(&app).await {
+            // It gave way to a backup, and goes on after it.
+            _ if cancel.is_cancelled() => Outcome::Busy,
+            // Said already.
+            Ok(false) => Outcome::Failed,
+            result => outcome(&app, result.map(drop)),
+        }
     }
 
     #[tracing::instrument(name = "job", level = "error", skip_all, fields(run))]
@@ -246,16 +250,17 @@ impl Jobs for Sidecar {
 }
 
 /// Reads again what was not read for the longest time. What cannot be read at all says nothing, and is no reason to leave the others.
-async fn verify_sample(app: &App) -> Result<(), Failure> {
+/// Says whether all were good.
+async fn verify_sample(app: &App) -> Result<bool, Failure> {
     let most = app.settings.verify_sample as usize;
     if most == 0 {
-        return Ok(());
+        return Ok(true);
     }
     let context = app.context().await?;
     let catalogue = catalogue::load(&context).await?;
     let candidates = verify::oldest_readings(&catalogue);
     if candidates.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let record = record::Record::new(app, record::RunKind::Verify);
     record.begin(app);
@@ -268,18 +273,17 @@ async fn verify_sample(app: &App) -> Result<(), Failure> {
         match verify::verify(&context, entry).await {
             Ok(verified) => {
                 read += usize::from(verified.told);
-                match verified.result {
-                    // The first is told by whoever hears of the failure.
-                    Err(error) if bad.is_none() => bad = Some((of_entry(), Failure::from(error))),
-                    Err(error) => app.warn(error.to_string()),
-                    Ok(_) => {}
+                if let Err(error) = verified.result {
+                    app.warn(error.to_string());
+                    let exit = if verified.told { Exit::ProofFailed } else { Exit::Failed };
+                    bad.get_or_insert((of_entry(), Failure { message: error.to_string(), hint: None, exit }));
                 }
                 about = of_entry();
             }
             // It is no failure that a backup was more important.
             Err(_) if app.cancel.is_cancelled() => {
                 record.end(app, Exit::Locked, about, None);
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -290,8 +294,8 @@ async fn verify_sample(app: &App) -> Result<(), Failure> {
     }
     let Some((about, failure)) = bad else {
         record.end(app, Exit::Done, about, None);
-        return Ok(());
+        return Ok(true);
     };
     record.end(app, failure.exit, about, Some(&failure));
-    Err(failure)
+    Ok(false)
 }

@@ -3,7 +3,7 @@
 
 use rust_i18n::t;
 
-use super::App;
+use super::{App, SUPERVISE};
 use crate::domain::notice::channel::{PING_FAIL, PING_START, PING_SUCCESS};
 use crate::domain::notice::{Kind, Level, Notice, Place};
 use crate::domain::text::without_rows;
@@ -55,6 +55,10 @@ impl App {
             Some(Ok(_)) => return,
             Some(Err(error)) => self.warn(error.to_string()),
             None => {}
+        }
+        // A command forgets it, and would tell of the week each time.
+        if notice.level == Level::Digest && self.work != SUPERVISE {
+            return;
         }
         if let Err(error) = self.post.memory.put(&notice, &channels, now) {
             self.warn(error.to_string());

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rust_i18n::t;
 
 use super::{App, Place, SUPERVISE, refused_supervisor};
-use crate::domain::alert::{Alert, Change, Found, Kind};
+use crate::domain::alert::{Alert, Change, Firing, Found, Kind, reconcile};
 use crate::domain::notice::{Level, Notice};
 use crate::error::Failure;
 use crate::journal::{Journal, Look, RunKind};
@@ -17,6 +17,9 @@ use crate::supervisor::state::{self, Job, Refused};
 const LONGEST_SYNC: TimeDelta = TimeDelta::hours(6);
 /// A backup that takes longer is itself what somebody should know.
 const LONGEST_BACKUP: TimeDelta = TimeDelta::hours(12);
+
+/// What `check --changes` has shown, in `.amarre`.
+const SHOWN: &str = "check.shown";
 
 impl App {
     /// What an operation needs that only looks. That happens often, also while the engine is slow: the installation's name of last time will do.
@@ -54,11 +57,34 @@ impl App {
         if self.work != SUPERVISE {
             return;
         }
+        if self.spare.ahead().is_none()
+            && let Ok(firing) = self.books().and_then(|journal| journal.firing())
+        {
+            self.spare.follow(firing);
+        }
         let found = Look::silent(Found::unreadable(&self.without_secrets(&failure.message)), self.clock.now());
         for change in self.spare.watch(found).unwrap_or_default() {
             self.say(&change);
             self.notice(self.notice_of_change(&change));
         }
+    }
+
+    /// What of `alerts` was not shown by this yet, not for a day, or is over: for a crontab that mails, whoever else was told of it.
+    #[must_use]
+    pub fn unshown(&self, alerts: &[Alert]) -> Vec<Change> {
+        let path = self.settings.backup_dir.join(".amarre").join(SHOWN);
+        let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Vec<Firing>>(&bytes).ok());
+        let (shown, changes) = reconcile(alerts.to_vec().into(), &known.unwrap_or_default(), self.clock.now());
+        let draft = path.with_extension("new");
+        let kept = serde_json::to_vec(&shown).map_err(std::io::Error::from).and_then(|bytes| {
+            std::fs::write(&draft, bytes)?;
+            std::fs::rename(&draft, &path)
+        });
+        // It is shown once more then.
+        if let Err(error) = kept {
+            tracing::debug!(%error, "shown");
+        }
+        changes
     }
 
     /// As [`App::watch`], for who shows what is wrong: all of it, and what has changed.

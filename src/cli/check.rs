@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Result<Exit, Failure> {
             .collect();
         context.output.json(&json!({ "format": 1, "alerts": list }))?;
     } else if args.changes {
-        for change in &changes {
+        for change in &app.unshown(&alerts) {
             context.output.data(&app.told(change))?;
         }
     } else {

@@ -27,7 +27,10 @@ pub async fn run(context: &Context, args: &GetArgs) -> Result<Exit, Failure> {
     let exit = result.as_ref().map_or_else(|failure| failure.exit, |_| Exit::Done);
     // All of them are copies of one backup.
     let about = found.first().map(|one| (one.file.clone(), one.manifest.as_ref().map_or(0, |m| m.stored.bytes)));
-    record.end(&app, exit, about, result.as_ref().err());
+    // What is only asked for was not fetched.
+    if !matches!(result, Ok(Got::Later(_))) {
+        record.end(&app, exit, about, result.as_ref().err());
+    }
     match result? {
         Got::Later(thawing) if args.json => {
             let state = if thawing.asked { "asked" } else { "coming" };

@@ -30,8 +30,9 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     named_right(context, args)?;
     let record = Record::new(&app, RunKind::Restore);
     let (operations, plan) = match prepare(context, &app, source, args).await {
-        Ok(Some(ready)) => ready,
-        Ok(None) => return Ok(Exit::Done),
+        Ok(Prepared::Ready(operations, plan)) => (*operations, *plan),
+        Ok(Prepared::Looked) => return Ok(Exit::Done),
+        Ok(Prepared::Thawing(failure)) => return Err(failure),
         Err(failure) => {
             // A look, a wrong name and a "no" are no restore.
             if !args.dry_run && !matches!(failure.exit, Exit::Usage | Exit::NotConfirmed) {
@@ -52,13 +53,17 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-/// All that comes before the first change: what is restored is here and was read, and the operator wants it. `None`: it was only a look.
-async fn prepare(
-    context: &Context,
-    app: &App,
-    source: Wanted,
-    args: &RestoreArgs,
-) -> Result<Option<(operations::Context, Plan)>, Failure> {
+/// What came of all that is done before the first change.
+enum Prepared {
+    /// What is restored is here and was read, and the operator wants it.
+    Ready(Box<operations::Context>, Box<Plan>),
+    /// It was only a look.
+    Looked,
+    /// No copy can be read yet: whoever waits for a restore must not take it for done.
+    Thawing(Failure),
+}
+
+async fn prepare(context: &Context, app: &App, source: Wanted, args: &RestoreArgs) -> Result<Prepared, Failure> {
     let operations = app.context().await?;
     // What a dead run left is mended first, where nobody is at work: the plan is about what holds after that.
     let lock = app.lock(&operations).await?;
@@ -66,12 +71,16 @@ async fn prepare(
         Wanted::File(file) => app.source(&file)?,
         Wanted::Bucket(name) => {
             let found = fetch::find(&operations, &name).await?;
-            thaw(&operations, &found, args).await?;
+            if let Some(thawing) = thaw(&operations, &found, args).await? {
+                return Ok(Prepared::Thawing(thawing));
+            }
             Source::Name(fetch::first(&operations, &found).await?)
         }
         Wanted::Latest | Wanted::Undo => {
             let found = fetch::newer(&operations).await?;
-            thaw(&operations, &found, args).await?;
+            if let Some(thawing) = thaw(&operations, &found, args).await? {
+                return Ok(Prepared::Thawing(thawing));
+            }
             match found.first() {
                 Some(newest) => match fetch::first(&operations, &found).await {
                     Ok(file) => Source::Name(file),
@@ -97,27 +106,29 @@ async fn prepare(
             context.show_timings(&plan.timings)?;
         }
         context.output.message(&t!("cmd.restore.dry"));
-        return Ok(None);
+        return Ok(Prepared::Looked);
     }
     // Beside the live database nothing is replaced, so nothing is asked.
     if plan.request.into.is_none() {
         confirm(context, args).await?;
     }
-    Ok(Some((operations, plan)))
+    Ok(Prepared::Ready(Box::new(operations), Box::new(plan)))
 }
 
-/// With `--thaw`, what is frozen is asked for. It is no restore then: who waits for one must not take it for done.
-async fn thaw(operations: &operations::Context, found: &[Found], args: &RestoreArgs) -> Result<(), Failure> {
+/// With `--thaw`, what is frozen is asked for; what is said then.
+async fn thaw(
+    operations: &operations::Context,
+    found: &[Found],
+    args: &RestoreArgs,
+) -> Result<Option<Failure>, Failure> {
     // A look costs nothing.
-    let Some(days) = args.thaw.filter(|_| !args.dry_run) else { return Ok(()) };
-    match fetch::thaw(operations, found, days).await? {
-        None => Ok(()),
-        Some(thawing) => Err(Failure {
-            message: t!("fetch.not_yet", file = escape(&thawing.file), place = escape(&thawing.place)).into_owned(),
-            hint: Some(thawing.said()),
-            exit: Exit::Failed,
-        }),
-    }
+    let Some(days) = args.thaw.filter(|_| !args.dry_run) else { return Ok(None) };
+    let said = |thawing: fetch::Thawing| Failure {
+        message: t!("fetch.not_yet", file = escape(&thawing.file), place = escape(&thawing.place)).into_owned(),
+        hint: Some(thawing.said()),
+        exit: Exit::Failed,
+    };
+    Ok(fetch::thaw(operations, found, days).await?.map(said))
 }
 
 async fn execute(

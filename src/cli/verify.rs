@@ -105,14 +105,17 @@ async fn there(
     let record = Record::new(app, RunKind::Verify);
     record.begin(app);
     let read = read_there(args, app, operations).await;
+    let bad = read.iter().flatten().filter(|one| !one.healed).filter_map(|one| Some((one, one.bad.as_ref()?)));
+    let bad: Vec<_> = bad.collect();
     let exit = match &read {
-        Ok(read) => {
-            let bad = read.iter().filter(|one| !one.healed).filter_map(|one| one.bad.as_ref()).map(of_error);
-            bad.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done)
-        }
+        Ok(_) => bad.iter().map(|(_, error)| of_error(error)).max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done),
         Err(failure) => failure.exit,
     };
-    record.end(app, exit, None, read.as_ref().err());
+    let found = bad.first().map(|(one, error)| {
+        let message = format!("{} ({}): {error}", escape(&one.file), escape(&one.place));
+        Failure { message, hint: None, exit }
+    });
+    record.end(app, exit, bad.first().map(|(one, _)| (one.file.clone(), 0)), read.as_ref().err().or(found.as_ref()));
     show_there(context, args, &read?, exit)?;
     Ok(exit)
 }

@@ -420,7 +420,7 @@ fn not_running(seen: &Seen<'_>) -> Option<Alert> {
 }
 
 /// An alert that goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firing {
     /// What it is about.
     pub kind: Kind,

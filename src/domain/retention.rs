@@ -273,10 +273,11 @@ const SETTLES: TimeDelta = TimeDelta::days(7);
 
 /// Of `verified` (newest first) the last ones before a gap that would let all of them go.
 fn before_gap<'a>(policy: &Policy, verified: &[&'a Entry], now: DateTime<Utc>) -> BTreeSet<&'a str> {
-    let Some(days) = policy.days else { return BTreeSet::new() };
+    // A calendar keeps older ones anyway.
+    let Some(days) = policy.days.filter(|_| !policy.keep.is_set()) else { return BTreeSet::new() };
     let (recent, rest) = verified.split_at(verified.partition_point(|e| now - e.date <= SETTLES));
-    // A day more: nights are not made by the second.
-    let longest = TimeDelta::days(i64::from(days) + 1);
+    // Backups of every week have no gap between them; a day more, since nights are not made by the second.
+    let longest = TimeDelta::days(i64::from(days)).max(SETTLES) + TimeDelta::days(1);
     let (Some(first), Some(last)) = (recent.last(), rest.first()) else { return BTreeSet::new() };
     if first.date - last.date <= longest {
         return BTreeSet::new();

@@ -64,8 +64,10 @@ async fn connect(url: &Url, trust: &Trust, host: &str) -> Result<Box<dyn Stream>
 /// A connection to the first address that answers: one that does not, as IPv6 where it leads nowhere, leaves time for the others.
 async fn dial(name: &str, port: u16) -> io::Result<TcpStream> {
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "no address");
-    for address in lookup_host((name, port)).await? {
-        match timeout(CONNECT / 3, TcpStream::connect(address)).await {
+    let addresses: Vec<_> = lookup_host((name, port)).await?.collect();
+    let each = CONNECT / u32::try_from(addresses.len().clamp(1, 3)).unwrap_or(1);
+    for address in addresses {
+        match timeout(each, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => failed = error,
             Err(_) => failed = io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}")),

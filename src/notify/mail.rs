@@ -13,10 +13,10 @@ use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsPar
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use rust_i18n::t;
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::tls::Trust;
-use super::{CONNECT, Error, Notifier, PATIENCE, render};
+use super::{Again, CONNECT, Error, Notifier, PATIENCE, render};
 use crate::domain::notice::Notice;
 use crate::domain::text::escape;
 
@@ -130,16 +130,28 @@ impl Notifier for Mail {
             sent => return sent,
         };
         // A server that refuses one mailbox takes the message for nobody: the others are sent theirs.
-        let mut is_sent = false;
+        let (began, mut is_sent, mut failed) = (Instant::now(), false, Vec::new());
         for to in envelope.to() {
+            // Whoever sends has a letter for two minutes.
+            if began.elapsed() > PATIENCE {
+                break;
+            }
             let envelope = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
             let envelope = envelope.map_err(|error| Error::Message { cause: escape(&error.to_string()) })?;
             match self.post(&transport, &envelope, &bytes).await {
                 Ok(()) => is_sent = true,
-                Err(error) => tracing::warn!("{}", t!("notify.mailbox", to = escape(to.as_ref()), cause = error)),
+                Err(error) => failed.push((to, error)),
             }
         }
-        if is_sent { Ok(()) } else { Err(refused) }
+        if !is_sent {
+            // One that may pass is worth another try.
+            let passing = failed.into_iter().map(|(_, error)| error).find(|error| error.again() != Again::Never);
+            return Err(passing.unwrap_or(refused));
+        }
+        for (to, error) in failed {
+            tracing::warn!("{}", t!("notify.mailbox", to = escape(to.as_ref()), cause = error));
+        }
+        Ok(())
     }
 
     async fn reach(&self) -> Result<(), Error> {

@@ -118,16 +118,22 @@ fn last_runs(context: &Context) -> Result<Last, journal::Error> {
     let mut broken = Vec::new();
     // What a second place lacks is another alert; what a person deletes is seen by that person.
     for kind in [RunKind::Prune, RunKind::Verify, RunKind::Restore, RunKind::Undo] {
-        let scheduled = matches!(kind, RunKind::Prune | RunKind::Verify);
-        // What a reading found in a backup is told of that backup.
-        let found = |run: &Run| run.end.as_ref().is_some_and(|end| end.exit == Exit::ProofFailed as u8);
-        let run = context.journal.last_ended(kind)?.filter(|run| kind != RunKind::Verify || !found(run));
-        let last = run.and_then(|run| judged(run.end.as_ref()?, run.started_at));
-        let failed = |last: LastRun| Some(Broken { job: kind.as_str(), at: last.at, error: last.error?, scheduled });
-        broken.extend(last.and_then(failed));
+        let Some(run) = context.journal.last_ended(kind)? else { continue };
+        broken.extend(broken_of(&run));
     }
     let (backup, restore) = (backup.as_ref().and_then(last_backup), restore.as_ref().and_then(last_restore));
     Ok(Last { backup, restore, broken })
+}
+
+/// A run that failed, and not by how it was asked for or since somebody ended it (it has no error then).
+fn broken_of(run: &Run) -> Option<Broken> {
+    let end = run.end.as_ref()?;
+    // What a reading found in a backup is told of that backup.
+    let is_finding = run.kind == RunKind::Verify && end.exit == Exit::ProofFailed as u8;
+    let is_mistake = end.exit == Exit::Usage as u8 || end.exit == Exit::NotConfirmed as u8;
+    let error = judged(end, end.at)?.error.filter(|error| !error.is_empty() && !is_finding && !is_mistake)?;
+    let job = if run.kind == RunKind::Undo { "restore --undo" } else { run.kind.as_str() };
+    Some(Broken { job, at: end.at, error, scheduled: run.asked.as_deref() == Some("schedule") })
 }
 
 fn last_backup(run: &Run) -> Option<LastRun> {

@@ -216,11 +216,11 @@ const ELSEWHERE: [(&str, &str); 22] = [
 /// Variables of ours without our prefix: a misspelt one may be somebody else's, so that it is doubted and not refused.
 const SHARED: [&str; 3] = ["S3_", "AWS_", "POSTGRES_"];
 
-/// The variable that `name`, which is not ours, was perhaps meant to be.
+/// The variable that `name`, which is not ours, was perhaps meant to be; names that other programs have for a bucket only `with_buckets`.
 #[must_use]
-pub fn doubted(name: &str) -> Option<&'static str> {
+pub fn doubted(name: &str, with_buckets: bool) -> Option<&'static str> {
     if let Some((_, meant)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name) {
-        return Some(meant);
+        return Some(*meant).filter(|meant| with_buckets || meant.starts_with("POSTGRES_"));
     }
     let prefix = SHARED.into_iter().find(|prefix| name.starts_with(prefix))?;
     let known = KEYS.iter().map(|key| key.name).filter(|known| known.starts_with(prefix));
@@ -234,14 +234,15 @@ mod tests {
 
     #[test]
     fn fault_1_names_of_other_programs_and_misspelt_ones_are_doubted() {
-        assert_eq!(doubted("S3_BUCKET"), Some("S3_BACKUP_BUCKET"));
-        assert_eq!(doubted("S3_BACKUP_BUKCET"), Some("S3_BACKUP_BUCKET"));
-        assert_eq!(doubted("AWS_SECRET_ACCES_KEY"), Some("AWS_SECRET_ACCESS_KEY"));
-        assert_eq!(doubted("POSTGRES_USR"), Some("POSTGRES_USER"));
+        assert_eq!(doubted("S3_BUCKET", true), Some("S3_BACKUP_BUCKET"));
+        assert_eq!(doubted("S3_BACKUP_BUKCET", false), Some("S3_BACKUP_BUCKET"));
+        assert_eq!(doubted("AWS_SECRET_ACCES_KEY", false), Some("AWS_SECRET_ACCESS_KEY"));
+        assert_eq!(doubted("POSTGRES_USR", false), Some("POSTGRES_USER"));
+        assert_eq!(doubted("S3_BUCKET", false), None);
         for fine in
             ["S3_BACKUP_BUCKET", "POSTGRES_PASSWORD_FILE", "AWS_PROFILE", "POSTGRES_INITDB_ARGS", "S3_MEDIA", "PATH"]
         {
-            assert_eq!(doubted(fine), None, "{fine}");
+            assert_eq!(doubted(fine, true), None, "{fine}");
         }
         assert!(ELSEWHERE.iter().all(|(theirs, ours)| !is_known(theirs) && is_known(ours)));
     }

@@ -272,8 +272,10 @@ impl<'a> Reader<'a> {
     pub fn doubts(&self) -> Vec<Doubt> {
         let in_file = self.file.iter().flat_map(|(_, variables)| variables.keys().map(String::as_str));
         let names = self.sources.environment.iter().map(|(name, _)| name).chain(in_file);
-        let doubt = |name: &str| Some(Doubt { name: name.to_owned(), meant: keys::doubted(name)? });
         let is_set = |name: &str| self.peek(name).or_else(|| self.peek(&format!("{name}_FILE"))).is_some();
+        // The application may have a bucket of its own: names of another program are doubted where ours are in use.
+        let has_bucket = ["S3_BACKUP_BUCKET", "S3_ENDPOINT_URL"].into_iter().any(is_set);
+        let doubt = |name: &str| Some(Doubt { name: name.to_owned(), meant: keys::doubted(name, has_bucket)? });
         let doubts: BTreeSet<Doubt> = names.filter_map(doubt).filter(|doubt| !is_set(doubt.meant)).collect();
         doubts.into_iter().collect()
     }
@@ -383,8 +385,11 @@ mod tests {
             let settings = Settings::look(&sources(given)).0.expect("settings");
             settings.doubts.into_iter().map(|doubt| (doubt.name, doubt.meant)).collect::<Vec<_>>()
         };
-        assert_eq!(doubts(&[("S3_BUCKET", "x")]), [("S3_BUCKET".to_owned(), "S3_BACKUP_BUCKET")]);
+        let with_endpoint = [("S3_BUCKET", "x"), ("S3_ENDPOINT_URL", "https://s3.example.org")];
+        assert_eq!(doubts(&with_endpoint), [("S3_BUCKET".to_owned(), "S3_BACKUP_BUCKET")]);
         assert_eq!(doubts(&[("S3_BUCKET", "x"), ("S3_BACKUP_BUCKET", "y")]), []);
+        assert_eq!(doubts(&[("S3_BUCKET", "x"), ("AWS_REGION", "y")]), [], "they are the application's");
+        assert_eq!(doubts(&[("S3_BACKUP_BUKET", "x")]).len(), 1, "nobody else calls one so");
         assert_eq!(doubts(&[("POSTGRES_PASS", "x"), ("POSTGRES_PASSWORD_FILE", "/x")]), []);
     }
 }

@@ -52,10 +52,9 @@ fn missing(app: &App, problems: &Problems) -> Vec<Check> {
     checks
 }
 
-/// The file of the settings, where there is one.
+/// The file of the settings, where there is one: on a host. One that is mounted into the container belongs to somebody else there.
 pub(super) fn file(app: &App) -> Option<PathBuf> {
-    let name = if app.settings.in_container { "BACKUP_SETTINGS_FILE" } else { "ENV_FILE" };
-    let path = app.settings.entry(name)?.value.as_ref().map(PathBuf::from)?;
+    let path = app.settings.entry("ENV_FILE")?.value.as_ref().map(PathBuf::from)?;
     path.metadata().is_ok_and(|about| about.is_file()).then_some(path)
 }
 

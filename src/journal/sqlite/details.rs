@@ -196,10 +196,11 @@ pub(super) fn forget(c: &mut Connection, before: DateTime<Utc>, kept: &BTreeSet<
         params![before, kept, REMEMBERED],
     )?;
     transaction.execute("DELETE FROM stage WHERE run NOT IN (SELECT id FROM run)", [])?;
-    // Of a file that is there the last reading is what the catalogue goes by.
+    // Of a file that is there the last reading is what the catalogue goes by; so it is of copies elsewhere (`place/file`), and that a file
+    // was found damaged is never forgotten.
     transaction.execute(
         "DELETE FROM verification
-         WHERE at < ?1 AND (file NOT IN (SELECT value FROM json_each(?2))
+         WHERE at < ?1 AND ok = 1 AND file NOT LIKE '%/%' AND (file NOT IN (SELECT value FROM json_each(?2))
            OR number NOT IN (SELECT max(number) FROM verification GROUP BY file))",
         params![before, kept],
     )?;
