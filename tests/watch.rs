@@ -114,7 +114,9 @@ fn the_history_says_what_was_done_by_whom_and_why() {
     for name in [made["id"].as_str().unwrap(), file] {
         bed.run(&["show", name]).expect(0).prints("a person asked for it").prints("backup");
     }
-    bed.run(&["history", "--since", "1d"]).expect(0).prints("deleted").prints("done");
+    let text = bed.run(&["history", "--since", "1d"]).expect(0).prints("deleted").prints("done").out;
+    assert!(text.contains("command, uid") && text.contains(made["id"].as_str().unwrap()), "{text}");
+    assert!(!text.contains("\\n") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
     bed.run(&["history", "--since", "2020-01-01"]).expect(0).prints("backup");
     bed.run(&["history", "--since", "yesterday"]).expect(2).says("'yesterday' is no time").says("30d");
     bed.run(&["show", "nonsense"]).expect(2);

@@ -394,7 +394,8 @@ pub fn by_name(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<_> = arguments.into_iter().collect();
     let name = arguments.first().and_then(|first| Path::new(first).file_name()).and_then(|name| name.to_str());
     if let Some(name) = NAMES.into_iter().find(|known| name == Some(*known)) {
-        arguments.insert(1, name.into());
+        // The help speaks of `amarre restore` then.
+        arguments.splice(..1, ["amarre".into(), name.into()]);
     }
     arguments
 }

@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let at_work = app.holder().is_some();
-    let rows: Vec<Vec<String>> = happened.iter().map(|one| row(context, one, at_work)).collect();
+    let rows: Vec<Vec<String>> = happened.iter().flat_map(|one| rows(context, one, at_work)).collect();
     let headers = ["when", "what", "outcome", "took", "about"].map(|key| t!(format!("cmd.history.{key}")));
     context.output.data(&output::table(&headers.each_ref().map(AsRef::as_ref), &rows))?;
     Ok(Exit::Done)
@@ -54,6 +54,20 @@ fn since(context: &Context, text: &str) -> Result<DateTime<Utc>, Failure> {
     })
 }
 
+/// What happened, and below it by whom and by which name `show` tells all of it.
+fn rows(context: &Context, one: &Happened, at_work: bool) -> Vec<Vec<String>> {
+    let by = match one {
+        Happened::Run(run) => {
+            let asked = run.asked.as_deref().map(|asked| format!("{asked}, ")).unwrap_or_default();
+            format!("{asked}{}", run.id)
+        }
+        Happened::Accepted(accepted) => accepted.by.clone(),
+        Happened::Deleted(_) => return vec![row(context, one, at_work)],
+    };
+    let below = vec![String::new(), String::new(), String::new(), String::new(), escape(&by)];
+    vec![row(context, one, at_work), below]
+}
+
 fn row(context: &Context, one: &Happened, at_work: bool) -> Vec<String> {
     let local = |at: DateTime<Utc>| at.with_timezone(&context.settings.zone).format("%Y-%m-%d %H:%M:%S").to_string();
     match one {
@@ -62,11 +76,7 @@ fn row(context: &Context, one: &Happened, at_work: bool) -> Vec<String> {
             let took = end.map_or_else(String::new, |end| age(end.at - run.started_at));
             let about = end.and_then(|e| e.error.clone().or_else(|| e.file.clone())).unwrap_or_default();
             let outcome = status::of(run, at_work).into_owned();
-            // By whom, and the name by which `show` tells all of it.
-            let asked = run.asked.as_deref().map(|asked| format!("{}, ", escape(asked))).unwrap_or_default();
-            let about = [escape(&about), format!("{asked}{}", escape(&run.id))];
-            let about = about.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-            vec![local(run.started_at), run.kind.as_str().to_owned(), outcome, took, about]
+            vec![local(run.started_at), run.kind.as_str().to_owned(), outcome, took, escape(&about)]
         }
         Happened::Deleted(Deletion { at, file, place, why }) => {
             let place = place.as_ref().map(|place| format!(", {place}")).unwrap_or_default();
@@ -75,8 +85,7 @@ fn row(context: &Context, one: &Happened, at_work: bool) -> Vec<String> {
         }
         Happened::Accepted(accepted) => {
             let what = t!("cmd.history.accepted").into_owned();
-            let about = format!("{}\n{}", accepted.id, escape(&accepted.by));
-            vec![local(accepted.at), what, String::new(), String::new(), about]
+            vec![local(accepted.at), what, String::new(), String::new(), accepted.id.clone()]
         }
     }
 }
