@@ -109,11 +109,10 @@ pub struct Delivered {
 /// How long sending may last.
 #[derive(Clone, Copy)]
 struct Until {
+    /// So long after that what was begun is cut off.
     limit: Duration,
     /// No other letter is begun after that.
     first: Instant,
-    /// And the one that was begun is cut off.
-    last: Instant,
 }
 
 /// A letter that did not arrive.
@@ -139,8 +138,7 @@ impl App {
             self.post.unwritten.write(outbox.as_ref(), self.clock.now());
         }
         self.clean(&outboxes);
-        let now = Instant::now();
-        let until = Until { limit, first: now + limit, last: now + limit * 2 };
+        let until = Until { limit, first: Instant::now() + limit };
         let each = channels.iter().map(|channel| self.deliver_to(channel, &outboxes, until, cancel));
         let all = futures_util::future::join_all(each).await;
         all.into_iter().fold(Delivered::default(), |sum, one| Delivered {
@@ -265,7 +263,7 @@ impl App {
         // What is cut off may have arrived, and comes twice: each has as long as is left, and once more as long as all have.
         let sent = tokio::select! {
             sent = notifier.send(&letter.notice, now) => sent,
-            () = sleep_until(until.last) => Err(Error::Silent { host: channel.shown.clone(), seconds: until.limit.as_secs() }),
+            () = sleep_until(until.first + until.limit) => Err(Error::Silent { host: channel.shown.clone(), seconds: until.limit.as_secs() }),
             () = last_words => Err(Error::Silent { host: channel.shown.clone(), seconds: LAST_WORDS.as_secs() }),
         };
         match sent {

@@ -254,7 +254,7 @@ pub async fn prune(app: &App) -> Result<Pruned, Failure> {
         let lock = app.lock(&context).await?;
         record.begin(app);
         let mut pruned = Pruned { here: prune::apply(&context).await?, there: Vec::new() };
-        forget(app, &context).await;
+        forget(app, &context, &pruned.here);
         drop(lock);
         for remote in &context.remotes {
             pruned.add(app, remote, remote::apply(&context, remote).await);
@@ -268,8 +268,7 @@ pub async fn prune(app: &App) -> Result<Pruned, Failure> {
         Err(_) if app.cancel.is_cancelled() => Exit::Locked,
         Err(failure) => failure.exit,
     };
-    let failure = result.as_ref().err().filter(|_| exit != Exit::Locked);
-    record.end(app, exit, None, failure);
+    record.end(app, exit, None, result.as_ref().err());
     result
 }
 
@@ -277,9 +276,9 @@ pub async fn prune(app: &App) -> Result<Pruned, Failure> {
 const MEMORY: TimeDelta = TimeDelta::days(400);
 
 /// The journal is read whole each time it is opened: what nobody asks for any more goes.
-async fn forget(app: &App, context: &Context) {
-    let Ok(here) = catalogue::load(context).await else { return };
-    let kept = here.entries().iter().map(|entry| entry.file.clone()).collect();
+fn forget(app: &App, context: &Context, plan: &Plan) {
+    // What went just now is asked for until tomorrow.
+    let kept = plan.decisions.iter().map(|decision| decision.file.clone()).collect();
     if let Err(error) = context.journal.forget(app.clock.now() - MEMORY, &kept) {
         tracing::debug!(%error, "journal");
     }
