@@ -187,22 +187,63 @@ memory_run() {
 
 # One look around is in it, every 15 minutes, and one at the server, every 30: as in real life.
 part_idle() {
-  local seconds=1800 settle=30 pid before after
-  [ -z "$QUICK" ] || seconds=20 settle=3
+  local seconds=1800 settle=30 rest=300
+  [ -z "$QUICK" ] || seconds=20 settle=3 rest=5
   PAIRS=1 WARM_UP=0 ROUNDS="$seconds s, from $settle s after its start on"
   make_db
-  bash -c "exec env $(lane fast) BACKUP_SCHEDULE='0 3 1 1 *' \"\$BINARY\" supervise" >"$WORK/supervise.log" 2>&1 &
+  idle 'amarre supervise' "$seconds" "$settle"
+  if is_root; then
+    ROUNDS="$ROUNDS, and $rest s after a backup"
+    s3_up
+    idle "$AFTER_BACKUP" "$rest" "$settle"
+  fi
+  section 'A supervisor with nothing to do' idle,memory,wall '' \
+    "Resident memory at the end; the first without a bucket or channels, the other when it has made a backup, copied it and told of it (without TLS)."
+}
+
+readonly AFTER_BACKUP='amarre supervise, after a backup'
+
+# idle CONTENDER SECONDS SETTLE: with the environment of the image.
+idle() {
+  local name=$1 seconds=$2 settle=$3 more='' pid='' sink='' before after
+  if [ "$name" = "$AFTER_BACKUP" ]; then
+    have python3 || fail 'idle: no python3 here'
+    python3 "$AMARRE_ROOT/tests/common/http_sink.py" 127.0.0.1 >"$WORK/sink" &
+    sink=$!
+    wait_until 20 test -s "$WORK/sink" || idle_failed 'no end for messages'
+    more="S3_BACKUP_BUCKET='$S3_BUCKET' BACKUP_NOTIFY=webhook+http://127.0.0.1:$(head -n 1 "$WORK/sink")/told BACKUP_NOTIFY_LEVEL=success"
+  fi
+  rm -rf "${BACKUP_DIR:?}" && mkdir -m 0700 "$BACKUP_DIR"
+  bash -c "exec env $(lane fast) $(sed -n 's/^ENV \(MALLOC_.*\)/\1/p' "$AMARRE_ROOT/docker/backup-cron/Dockerfile") \
+    BACKUP_LANG=en BACKUP_SCHEDULE='0 3 1 1 *' $more \"\$BINARY\" supervise" >"$WORK/supervise.log" 2>&1 &
   pid=$!
+  if [ -n "$sink" ]; then
+    wait_until 60 grep -q 'next backup' "$WORK/supervise.log" || idle_failed 'the supervisor does not start'
+    kill -USR1 "$pid"
+    wait_until 600 grep -q 'backups kept' "$WORK/supervise.log" || idle_failed 'no backup'
+    wait_until 60 grep -q backup_done "$WORK/sink" || idle_failed 'nobody was told'
+  fi
   sleep "$settle"
   before=$(own_ticks "$pid")
   sleep "$seconds"
   after=$(own_ticks "$pid")
-  printf '1\tamarre supervise\t%s\t%s\t0\t0\t%s\t0\t0\n' "$seconds" \
+  printf '1\t%s\t%s\t%s\t0\t0\t%s\t0\t0\n' "$name" "$seconds" \
     "$(awk -v ticks=$((after - before)) -v per="$(getconf CLK_TCK)" 'BEGIN { print ticks / per }')" \
-    "$(awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status")" >"$RESULTS"
+    "$(awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status")" >>"$RESULTS"
   kill "$pid"
   wait "$pid" || { cat "$WORK/supervise.log" >&2; fail 'idle: the supervisor failed'; }
-  section 'A supervisor with nothing to do' idle,memory,wall '' 'Resident memory at the end, without a bucket or channels.'
+  if [ -n "$sink" ]; then
+    kill "$sink"
+    wait "$sink" || true
+  fi
+}
+
+# Of what it started nothing stays.
+idle_failed() {
+  [ -z "$pid" ] || kill "$pid"
+  [ -z "$sink" ] || kill "$sink"
+  cat "$WORK/supervise.log" >&2
+  fail "idle: $1"
 }
 
 # User and system time of a process so far, in ticks.

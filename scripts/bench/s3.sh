@@ -55,6 +55,7 @@ random_bytes() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
 s3_start() {
   local program=$1 directory=$WORK/garage
+  rm -rf "$directory"
   mkdir -m 0700 "$directory"
   cat >"$directory/garage.toml" <<TOML
 metadata_dir = "$directory/meta"

@@ -1,7 +1,6 @@
 //! The client: where the store is, how it is reached, how long it is waited for.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -151,7 +150,7 @@ pub fn connect(config: &Config, style: &Style, limited: bool) -> Result<Client, 
         // How often is said above; a quota that all requests share would end a long outage's tries long before.
         .retry_partition(RetryPartition::custom("amarre").token_bucket(TokenBucket::unlimited()).build())
         .timeout_config(patience(config.deadline.min(QUESTIONS), QUESTION.min(config.deadline / 2)))
-        .http_client(http(config.ca_file.as_ref())?);
+        .http_client(http(config)?);
     if let Ok(name) = AppName::new("amarre") {
         builder = builder.app_name(name);
     }
@@ -248,33 +247,43 @@ pub fn once(bytes: u64) -> Duration {
     QUESTION + Duration::from_secs(bytes / 20_000)
 }
 
-fn http(ca_file: Option<&PathBuf>) -> Result<SharedHttpClient, Error> {
-    let mut store = PUBLIC.clone();
-    if let Some(path) = ca_file {
-        store.add_pem_certificate(own_certificates(path)?);
+fn http(config: &Config) -> Result<SharedHttpClient, Error> {
+    let own = config.ca_file.as_ref().map(own_certificates).transpose()?;
+    let builder = aws_smithy_http_client::Builder::new();
+    if config.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        return Ok(builder.build_http());
+    }
+    let mut store = public();
+    if let Some(own) = own {
+        store.add_pem_certificate(own);
     }
     let failed = |cause: String| Error::CaFile { path: String::new(), cause };
     let context = TlsContext::builder().with_trust_store(store).build().map_err(|e| failed(e.to_string()))?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(context)
-        .build_https())
+    Ok(builder.tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).tls_context(context).build_https())
 }
 
-/// Those that come with the binary: the image has none. And those of the machine, where an office adds its own.
-static PUBLIC: LazyLock<TrustStore> = LazyLock::new(|| {
-    let mut store = TrustStore::empty();
+/// Those that come with the binary: the image has none. And those of the machine, where an office adds its own. Made for each client,
+/// not kept, and in one piece, which goes back to the system: else half a megabyte lay there from one night to the next.
+fn public() -> TrustStore {
     let machine = rustls_native_certs::load_native_certs().certs;
-    let good = |der: &CertificateDer<'_>| webpki::anchor_from_trusted_cert(der).is_ok();
-    for der in webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().chain(&machine).filter(|der| good(der)) {
-        store.add_pem_certificate(pem(der));
-    }
-    store
-});
-
-fn pem(der: &[u8]) -> String {
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", aws_smithy_types::base64::encode(der))
+    let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().chain(&machine);
+    let good = all.filter(|der| webpki::anchor_from_trusted_cert(der).is_ok());
+    TrustStore::empty().with_pem_certificate(pem(good))
 }
+
+/// What the client takes certificates in.
+fn pem<'a>(ders: impl Iterator<Item = &'a CertificateDer<'a>>) -> String {
+    let mut text = String::with_capacity(PEM);
+    for der in ders {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        text.push_str(&aws_smithy_types::base64::encode(der));
+        text.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+/// Room for all that everybody trusts.
+const PEM: usize = 512 * 1024;
 
 /// The certificates of a file, checked: the client would panic on others.
 fn own_certificates(path: &PathBuf) -> Result<String, Error> {
@@ -290,7 +299,7 @@ fn own_certificates(path: &PathBuf) -> Result<String, Error> {
     for der in &ders {
         webpki::anchor_from_trusted_cert(der).map_err(|error| failed(error.to_string()))?;
     }
-    Ok(ders.iter().map(|der| pem(der)).collect())
+    Ok(pem(ders.iter()))
 }
 
 #[cfg(test)]
