@@ -8,7 +8,8 @@
 # A block is marked by its fence:  ```sh runnable [needs=STATE] [answer=OUI]
 #   needs=STATE   what must be there before it; made here where it is not: the functions need_STATE below
 #   answer=OUI    it asks, and the word is typed as often as it does
-# Blocks of one document run in its order, as `bash -e` at a terminal, since they are written for one.
+# Blocks of one document run in its order, as `bash -e` at a terminal, since they are written for one. README.md's lines for a
+# Compose file of one's own are laid over one, and its steps followed.
 #
 # AMARRE_DOCS_BINARY names a static binary; else it is built. Needs Docker; exit code 3 where there is none.
 
@@ -23,7 +24,9 @@ readonly PATIENCE=900
 readonly ROWS=20000
 FILE='' # the document at work
 COPY='' # its copy of the repository
+OWN=''  # the directory of an application of its own
 WORK=''
+TESTS=0 # how many blocks with "notify --test" were run
 
 # --- blocks -------------------------------------------------------------------------------------------------------
 
@@ -109,6 +112,41 @@ need_saved() {
   (cd "$COPY" && cp .env.production.example .env.production && grep '^POSTGRES_' "$WORK/settings" >>.env.production)
 }
 
+# What people write into the file of settings: a bucket, here one of this machine, and who is told.
+need_settings() {
+  need_tables
+  [ ! -e "$WORK/web" ] || return 0
+  local host python
+  garage_image
+  host=$(docker network inspect -f '{{(index .IPAM.Config 0).Gateway}}' "${COMPOSE_PROJECT_NAME}_default")
+  python=$("$TESTBED" aiosmtpd | tail -n 1)
+  sink web "$python" tests/common/http_sink.py "$host"
+  sink mail "$python" tests/common/smtp_sink.py \
+    "{\"host\": \"$host\", \"port\": 0, \"tls\": \"none\", \"user\": \"backup@example.org\", \"password\": \"PASSWORD\"}"
+  (cd "$COPY" && scripts/s3-local.sh) >>"$COPY/.env.production"
+  {
+    printf "BACKUP_NOTIFY='ntfy+http://%s:%s/a-topic-of-yours,smtp://backup%%40example.org:PASSWORD@%s:%s/?to=ops@example.org&tls=none'\n" \
+      "$host" "$(head -n 1 "$WORK/web")" "$host" "$(head -n 1 "$WORK/mail")"
+    printf 'BACKUP_NOTIFY_LEVEL=warning\nBACKUP_NOTIFY_DIGEST=weekly\n'
+  } >>"$COPY/.env.production"
+}
+
+# The services know them.
+need_channels() {
+  need_settings
+  compose up -d
+}
+
+# sink NAME COMMAND…: an end of messages, which says its port, then each message, in a file of that name.
+sink() {
+  local name=$1
+  shift
+  [ -p "$WORK/alive" ] || mkfifo "$WORK/alive"
+  "$@" <>"$WORK/alive" >"$WORK/$name" 2>"$WORK/$name.log" &
+  echo "$!" >>"$WORK/sinks"
+  wait_until 60 test -s "$WORK/$name" || { cat "$WORK/$name.log" >&2; fail "no sink for messages: $name"; }
+}
+
 lose_server() {
   compose rm -sfv db backup-cron
   docker volume rm "${COMPOSE_PROJECT_NAME}_postgres_data" "${COMPOSE_PROJECT_NAME}_backup_data" >/dev/null
@@ -118,6 +156,7 @@ lose_server() {
 # The image of the store; where no registry answers, the server that the tests use, on the base of the database's.
 garage_image() {
   local official=dxflrs/garage:v2.5.0 program
+  ! image_exists "$GARAGE_IMAGE" || return 0
   if image_exists "$official" || timeout 900 docker pull -q "$official"; then
     docker tag "$official" "$GARAGE_IMAGE"
     return
@@ -138,6 +177,22 @@ after_probe() { [ "$(rows)" = $((2 * ROWS)) ] || fail "other rows than before: $
 after_bucket() { restored_whole; }
 
 after_saved() { restored_whole; }
+
+# Each channel has its one test message, where the block sends it, and all that a backup made here lies elsewhere too.
+after_settings() {
+  local name got
+  if grep -q 'notify --test' "$WORK/block"; then
+    TESTS=$((TESTS + 1))
+    for name in web mail; do
+      got=$(grep -c 'test of the notifications' "$WORK/$name") || true
+      [ "$got" -eq "$TESTS" ] || { cat "$WORK/$name" >&2; fail "$name got $got test messages, not $TESTS"; }
+    done
+  fi
+  ! grep -Eq ' (backup|sync)( |$)' "$WORK/block" || [ "$(amarre list | grep -Ec ' yes +yes ')" -gt 0 ] ||
+    { amarre list >&2; fail 'no backup is here and in the bucket'; }
+}
+
+after_channels() { after_settings; }
 
 # Blocks that restore are those that ask.
 restored_whole() {
@@ -203,10 +258,64 @@ run() {
   [ -z "$needs" ] || ! declare -F "after_$needs" >/dev/null || "after_$needs"
 }
 
+# --- a Compose file of one's own --------------------------------------------------------------------------------------
+
+own() {
+  (cd "$OWN" && COMPOSE_PROJECT_NAME=amarre-docs-own-$$ docker compose -f base.yml -f readme.yml --profile backup "$@") </dev/null
+}
+
+# step WORD…: `docker compose` as README.md tells it, with the two files together; `exec` without a terminal, since here is none.
+step() {
+  grep -qF "\`docker compose $*\`" "$WORK/section" || fail "README.md has no step 'docker compose $*' any more"
+  printf '\n== README.md, in a Compose file of your own: docker compose %s\n' "$*"
+  if [ "$1" = exec ]; then set -- exec -T "${@:2}"; fi
+  own "$@"
+}
+
+# An application that has nothing but its database gets the sidecar by README.md's lines: only the names of container and image
+# are others here, since the machine has one of each.
+own_compose_file() {
+  local container=amarre-docs-own-$$-backup changed list
+  OWN=$WORK/own
+  rm -rf "$OWN"
+  mkdir "$OWN"
+  awk '/^#+ / { here = $0 == "### In a Compose file of your own" } here' README.md >"$WORK/section"
+  awk '/^```/ { inside = $0 == "```yaml"; next } inside' "$WORK/section" |
+    sed -e "s|^\( *container_name: \)my-app-backup\$|\1$container|" -e "s|^\( *image: \)amarre:local\$|\1$AMARRE_IMAGE|" >"$OWN/readme.yml"
+  changed=$(grep -cxE " *(container_name: $container|image: $AMARRE_IMAGE)" "$OWN/readme.yml") || true
+  [ "$changed" -eq 2 ] || fail "README.md: its lines for a Compose file name container or image otherwise"
+  cat >"$OWN/base.yml" <<YAML
+services:
+  db:
+    image: $POSTGRES_IMAGE
+    env_file: .env.production
+    volumes:
+      - application_data:/var/lib/postgresql/data
+volumes:
+  application_data:
+YAML
+  install -m 0600 "$COPY/.env.production.example" "$OWN/.env.production"
+  sed -i "s/^POSTGRES_PASSWORD=.*/POSTGRES_PASSWORD=$(openssl rand -hex 24)/" "$OWN/.env.production"
+  step --profile backup up -d
+  wait_until 60 own exec -T backup-cron amarre health || fail 'the sidecar of a Compose file of its own does not become healthy'
+  # shellcheck disable=SC2016 # expanded in the container
+  own exec -T db sh -c 'exec psql -qX -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" \
+    -c "create table chantiers as select generate_series(1, 1000) as id"'
+  step exec backup-cron amarre doctor | tee "$WORK/doctor"
+  grep -Eq '^OK +lane ' "$WORK/doctor" || fail 'dumps do not pass through the volume of README.md'
+  step exec backup-cron backup
+  list=$(own exec -T backup-cron amarre list)
+  [[ $list == *verified* ]] || { printf '%s\n' "$list" >&2; fail 'no backup of it is verified'; }
+  own down -v >/dev/null 2>&1
+  OWN=''
+}
+
 document() {
   FILE=$1 COPY=$WORK/copy
   export COMPOSE_PROJECT_NAME=amarre-docs-$$ AMARRE_CONTAINER_NAME=amarre-docs-$$-backup EDITOR=$WORK/editor
-  rm -rf "$COPY" "$WORK/settings" "$WORK/lost-again"
+  close_sinks
+  rm -rf "$COPY" "$WORK/settings" "$WORK/lost-again" "$WORK/web" "$WORK/mail"
+  TESTS=0
   mkdir -p "$COPY/target/image"
   git ls-files -coz --exclude-standard | tar --null -T - -cf - | tar -C "$COPY" -xf -
   install -m 0755 "$BINARY" "$COPY/target/image/amarre"
@@ -216,12 +325,20 @@ document() {
   for entry in "${blocks[@]}"; do run "${entry%%:*}" "${entry#*:}"; done
   # The volumes too: the next document begins with nothing.
   compose down -v >/dev/null 2>&1
+  if [ "$FILE" = README.md ]; then own_compose_file; fi
+}
+
+close_sinks() {
+  [ ! -f "$WORK/sinks" ] || xargs kill <"$WORK/sinks" || true
+  rm -f "$WORK/sinks"
 }
 
 stop() {
   local code=$?
   trap - EXIT INT TERM
   set +e
+  close_sinks
+  [ -z "$OWN" ] || { [ "$code" -eq 0 ] || own logs --tail 20 >&2; own down -v >/dev/null 2>&1; }
   [ -z "$COPY" ] || { [ "$code" -eq 0 ] || compose logs --tail 20 backup-cron >&2; compose down -v >/dev/null 2>&1; }
   docker rmi "amarre:docs-$$" "amarre-docs-garage:$$" >/dev/null 2>&1
   rm -rf "$WORK"

@@ -15,6 +15,8 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("gone@"):
             return "550 no such mailbox"
+        if address.startswith("full@"):
+            return "452 4.2.2 mailbox full"
         envelope.rcpt_tos.append(address)
         return "250 known"
 
@@ -53,7 +55,7 @@ async def main():
         options.update(authenticator=authenticate, auth_required=True, auth_require_tls=config["tls"] == "starttls")
     outer = context() if config["tls"] == "tls" else None
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(Handler(), loop=loop, **options), "127.0.0.1", config["port"], ssl=outer)
+    server = await loop.create_server(lambda: SMTP(Handler(), loop=loop, **options), config.get("host", "127.0.0.1"), config["port"], ssl=outer)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
