@@ -478,11 +478,13 @@ s3_up() {
   local dir program api
   dir=$(test_s3)
   program=$(cmd_garage | tail -n 1)
-  if [ -f "$dir/env" ] && ours "$dir/pid" garage; then
+  # One that an older version of this script started does not say where its settings are.
+  if grep -qs GARAGE_CONFIG "$dir/env" && ours "$dir/pid" garage; then
     say 'up: the S3 server is running'
     cat "$dir/env"
     return
   fi
+  ! ours "$dir/pid" garage || s3_down
   rm -rf "$dir"
   mkdir -p "$AMARRE_CACHE"
   mkdir -m 0700 "$dir"
@@ -505,6 +507,8 @@ TOML
     echo "export AMARRE_TEST_S3_KEY=GK$(random_hex 12)"
     echo "export AMARRE_TEST_S3_SECRET=$(random_hex 32)"
     printf 'export AMARRE_TEST_GARAGE=%q\n' "$program"
+    # To give keys and take them away.
+    printf 'export AMARRE_TEST_GARAGE_CONFIG=%q\n' "$dir/garage.toml"
   } >"$dir/env"
   (
     # shellcheck source=/dev/null
