@@ -620,7 +620,7 @@ async fn a_mailbox_that_is_gone_keeps_the_mail_from_no_other() {
     let authority = Authority::new();
     let Some(sink) = MailSink::start("mail (gone)", "none", &authority, None, 0) else { return };
     let house = mail(
-        &[("BACKUP_NOTIFY_MAIL_TO", "ops@example.org, gone@example.org, chef@example.org")],
+        &[("BACKUP_NOTIFY_MAIL_TO", "ops@example.org, gone@example.org, full@example.org, chef@example.org")],
         &authority,
         sink.port,
         "none",
@@ -630,6 +630,11 @@ async fn a_mailbox_that_is_gone_keeps_the_mail_from_no_other() {
     assert_eq!(deliver(&app).await, (1, 0), "{:?}", house.heard.all());
     let to: Vec<_> = sink.taken(2).iter().map(|got| got["to"][0].as_str().unwrap().to_owned()).collect();
     assert_eq!(to, ["ops@example.org", "chef@example.org"]);
+    // Where one may be taken later it waits.
+    let house = mail(&[("BACKUP_NOTIFY_MAIL_TO", "gone@example.org, full@example.net")], &authority, sink.port, "none");
+    let app = house.app();
+    app.notice(failed(&app));
+    assert_eq!((deliver(&app).await, app.post_counts().unwrap()[0].waiting), ((0, 1), 1));
     // Where nobody is left it is refused.
     let house = mail(&[("BACKUP_NOTIFY_MAIL_TO", "gone@example.org, gone@example.net")], &authority, sink.port, "none");
     let app = house.app();

@@ -72,7 +72,7 @@ impl App {
         let wants = |channel: &&Channel| channel.kind.wants(channel.level, &notice) && is_due(channel);
         let channels: Vec<String> = n.channels.iter().filter(wants).map(|channel| channel.id.clone()).collect();
         let mask = self.mask();
-        (!channels.is_empty()).then(|| (notice.to_tell(|text| mask.apply(without_rows(text))), channels))
+        (!channels.is_empty()).then(|| (notice.to_tell(|text| mask.apply(&without_rows(text))), channels))
     }
 
     /// Tells dead man's switches that a backup begins; it is sent at once, beside the run.

@@ -138,11 +138,13 @@ impl Notice {
         self
     }
 
-    /// A fact.
+    /// A fact; its label begins like a line.
     #[must_use]
     pub fn line(mut self, label: &str, value: &str) -> Self {
         if self.lines.len() < LINES {
-            self.lines.push(Line { label: escape(label), value: escape(value) });
+            let mut letters = label.chars();
+            let label: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+            self.lines.push(Line { label: escape(&label), value: escape(value) });
         }
         self
     }
@@ -236,7 +238,7 @@ mod tests {
             .text((0..100).map(|_| "t\u{202e}"))
             .to_tell(str::to_owned);
         assert_eq!(notice.title, "evil\\u{1b}[31m\\nname");
-        assert_eq!((notice.lines[0].label.as_str(), notice.lines[0].value.chars().count()), ("a\\r", VALUE));
+        assert_eq!((notice.lines[0].label.as_str(), notice.lines[0].value.chars().count()), ("A\\r", VALUE));
         assert_eq!((notice.text.len(), notice.text[0].as_str()), (TEXT, "t\\u{202e}"));
     }
 

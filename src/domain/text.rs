@@ -87,12 +87,44 @@ pub fn age(age: TimeDelta) -> String {
 }
 
 /// What stands before the parts of a server's message that quote rows (`DETAIL:  Key (email)=(…) already exists`, `CONTEXT:  COPY t,
-/// line 3: "…"`), in the languages that this program speaks: what leaves the machine holds no row.
+/// line 3: "…"`, `LINE 1: INSERT …`), in the languages that this program speaks, and without the values that an error of data quotes
+/// (`22P02: invalid input syntax for type integer: "…"`): what leaves the machine holds no row.
 #[must_use]
-pub fn without_rows(text: &str) -> &str {
-    let parts = ["DETAIL:", "CONTEXT:", "DÉTAIL :", "DÉTAIL\u{a0}:", "CONTEXTE :", "CONTEXTE\u{a0}:"];
-    let end = parts.iter().filter_map(|part| text.find(part)).min().unwrap_or(text.len());
-    text[..end].trim_end()
+pub fn without_rows(text: &str) -> String {
+    let parts =
+        ["DETAIL:", "CONTEXT:", "DÉTAIL :", "DÉTAIL\u{a0}:", "CONTEXTE :", "CONTEXTE\u{a0}:", "LINE ", "LIGNE "];
+    let is_part = |(at, part): &(usize, &str)| {
+        // "LINE 3:", and not a word of a sentence.
+        !part.ends_with(' ') || text[at + part.len()..].starts_with(|c: char| c.is_ascii_digit())
+    };
+    let found = parts.iter().flat_map(|part| text.match_indices(*part).filter(is_part).map(|(at, _)| at).min());
+    let end = found.min().unwrap_or(text.len());
+    let is_cut = end < text.len() || text.ends_with('…');
+    let text = text[..end].trim_end();
+    let Some(data) = data_error(text) else { return text.to_owned() };
+    let (said, quoted) = text.split_at(data);
+    let quotes = ['"', '«', '»'];
+    match (quoted.find(quotes), quoted.rfind(quotes)) {
+        // All between the first and the last: a value may hold quotes of its own. Of one that was cut, or goes on behind, the end is not known.
+        (Some(first), Some(last)) if first < last && !is_cut => {
+            let end = last + quoted[last..].chars().next().map_or(0, char::len_utf8);
+            format!("{said}{}\"…\"{}", &quoted[..first], &quoted[end..])
+        }
+        (Some(first), _) => format!("{said}{}…", &quoted[..first]),
+        (None, _) => text.to_owned(),
+    }
+}
+
+/// Where the code of an error of data (class 22 of the standard) ends: `22P02:`.
+fn data_error(text: &str) -> Option<usize> {
+    let is_code = |at: &usize| {
+        let code = text.as_bytes().get(*at..at + 6).unwrap_or_default();
+        code.len() == 6
+            && code.ends_with(b":")
+            && code[2..5].iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+            && (*at == 0 || text.as_bytes()[at - 1] == b' ')
+    };
+    text.match_indices("22").map(|(at, _)| at).find(is_code).map(|at| at + 6)
 }
 
 /// The first few of `items`, and whether there are more.
@@ -191,5 +223,20 @@ mod tests {
             "ERREUR : clé dupliquée"
         );
         assert_eq!(without_rows("no server"), "no server");
+        assert_eq!(without_rows("syntax error LINE 1: INSERT INTO t VALUES ('x')"), "syntax error");
+        assert_eq!(without_rows("THE LINE is long"), "THE LINE is long");
+        let data = "psql:<stdin>:5: ERROR:  22P02: invalid input syntax for type integer: \"an \"odd\" value\"; more";
+        assert_eq!(
+            without_rows(data),
+            "psql:<stdin>:5: ERROR:  22P02: invalid input syntax for type integer: \"…\"; more"
+        );
+        assert_eq!(without_rows("ERROR: 22003: value \"99 (cut"), "ERROR: 22003: value …");
+        assert_eq!(without_rows("ERROR: 22P02: json: \"{\"name\": \"Dupont, FR76…"), "ERROR: 22P02: json: …");
+        assert_eq!(without_rows("ERROR: 22P02: json: \"a \"b DETAIL: c"), "ERROR: 22P02: json: …");
+        // The names of tables and constraints say what is wrong.
+        assert_eq!(
+            without_rows("ERROR: 23505: unique constraint \"t_pkey\""),
+            "ERROR: 23505: unique constraint \"t_pkey\""
+        );
     }
 }

@@ -125,8 +125,7 @@ impl Notifier for Mail {
         let (envelope, bytes) = (message.envelope(), message.formatted());
         let transport = self.transport()?;
         let refused = match self.post(&transport, envelope, &bytes).await {
-            // RFC 5321, 4.2.3: a mailbox that is not there, or not taken. A password that is wrong is wrong for all.
-            Err(error @ Error::Refused { status: 550..=553, .. }) if envelope.to().len() > 1 => error,
+            Err(error) if envelope.to().len() > 1 && may_be_of_a_mailbox(&error) => error,
             sent => return sent,
         };
         // A server that refuses one mailbox takes the message for nobody: the others are sent theirs.
@@ -134,7 +133,8 @@ impl Notifier for Mail {
         for to in envelope.to() {
             // Whoever sends has a letter for two minutes.
             if began.elapsed() > PATIENCE {
-                break;
+                failed.push((to, Error::Silent { host: self.shown(), seconds: PATIENCE.as_secs() }));
+                continue;
             }
             let envelope = Envelope::new(envelope.from().cloned(), vec![to.clone()]);
             let envelope = envelope.map_err(|error| Error::Message { cause: escape(&error.to_string()) })?;
@@ -162,6 +162,16 @@ impl Notifier for Mail {
             Ok(Err(error)) => Err(self.failed(&error)),
             Err(_) => Err(Error::Silent { host: self.shown(), seconds: CONNECT.as_secs() }),
         }
+    }
+}
+
+/// Whether the others of a message may be taken: the answer is about a mailbox that is full, gone or not known there. RFC 5321, 4.2.3, and RFC
+/// 4954, 6: a service that is not available, and a login that is wrong, are so for all.
+fn may_be_of_a_mailbox(error: &Error) -> bool {
+    match error {
+        Error::Refused { status, .. } => !matches!(status, 530 | 534 | 535 | 538),
+        Error::Busy { status, .. } => !matches!(status, 421 | 432 | 454),
+        _ => false,
     }
 }
 

@@ -101,10 +101,10 @@ fn a_week_is_told_of_once_with_what_was_in_it() {
     let digest = &told[0];
     assert_eq!((digest["level"].as_str(), digest["run"].as_str()), (Some("digest"), Some("2026-W48")), "{digest}");
     assert_eq!(digest["title"], "backups of the week before 2026-W48");
-    let newest = ("the newest", "hub_chantier_2026-11-22.sql.gz");
+    let newest = ("The newest", "hub_chantier_2026-11-22.sql.gz");
     assert_eq!(
         lines(digest),
-        [("good backups", "4"), ("without a copy elsewhere at first", "1"), ("failed", "3"), newest]
+        [("Good backups", "4"), ("Without a copy elsewhere at first", "1"), ("Failed", "3"), newest]
     );
     assert_eq!(digest["text"], json!(["the backup of 2026-11-23 03:00 failed: no room"]), "what goes on");
 
@@ -115,11 +115,11 @@ fn a_week_is_told_of_once_with_what_was_in_it() {
     let told = digests(&sink);
     assert_eq!(told.len(), 2, "{told:#?}");
     assert_eq!(told[1]["run"], "2026-W49");
-    let newest = ("the newest", "hub_chantier_2026-11-25.sql.gz");
-    let quiet = ("needs somebody", "nothing");
+    let newest = ("The newest", "hub_chantier_2026-11-25.sql.gz");
+    let quiet = ("Needs somebody", "nothing");
     assert_eq!(
         lines(&told[1]),
-        [("good backups", "1"), ("without a copy elsewhere at first", "0"), ("failed", "0"), newest, quiet]
+        [("Good backups", "1"), ("Without a copy elsewhere at first", "0"), ("Failed", "0"), newest, quiet]
     );
     assert_eq!(told[1]["text"], json!([]));
 }

@@ -70,9 +70,10 @@ impl Postgres {
     }
 
     async fn lock_holders(&self, database: &str) -> Result<String, Error> {
+        // Of its statement the first words: the others may hold rows, or a password.
         let script = format!(
             "select coalesce(json_agg(format('%s (pid %s, %s, since %s): %s', usename, pid, application_name,
-                 date_trunc('second', xact_start), left(query, 80))), '[]')
+                 date_trunc('second', xact_start), substring(query from '^\\s*([A-Za-z]+(\\s+[A-Za-z]+)?)'))), '[]')
              from pg_catalog.pg_stat_activity where pid in (
                  select l.pid from pg_catalog.pg_locks l join pg_catalog.pg_database d on d.oid = l.database
                  where d.datname = {} and l.granted and l.mode = 'AccessExclusiveLock' and l.pid <> pg_catalog.pg_backend_pid());",
