@@ -197,6 +197,26 @@ impl App {
         }
     }
 
+    /// The journal, for who tells what is in it: one that was lost has what manifests tell.
+    pub async fn recalled_journal(&self) -> Arc<dyn Journal> {
+        let journal = self.journal();
+        if !journal.is_recalled().unwrap_or(true)
+            && let Ok(context) = self.context_to_look().await
+        {
+            self.recall(&context).await;
+        }
+        journal
+    }
+
+    /// Enters what manifests tell, once for each journal. Until somebody has said whose they are that is left to the next run.
+    pub async fn recall(&self, context: &Context) {
+        if self.known_installation().is_some()
+            && let Err(error) = operations::recall::recall(context).await
+        {
+            self.warn(error.to_string());
+        }
+    }
+
     /// What is half done.
     #[must_use]
     pub fn intents(&self) -> Arc<dyn Intents> {
@@ -478,6 +498,7 @@ pub fn clock() -> Arc<dyn Clock> {
 /// # Errors
 /// When it would stay root.
 pub fn leave_root(environment: &Environment, warn: &mut dyn FnMut(Failure)) -> Result<(), Failure> {
+    process::no_core();
     let path = |name, default| environment.get(name).unwrap_or(default).into();
     let place = Workplace {
         backup_dir: path("BACKUP_DIR", settings::BACKUP_DIR_DEFAULT),

@@ -12,9 +12,9 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use common::{Bed, Ran, Role};
+use common::{Bed, Ran, Role, wait_for};
 
 const CANARY: &str = "K4n4rienvogel-Zx9";
 
@@ -134,6 +134,22 @@ fn fault_86_a_panic_tells_no_password() {
     // What it left is mended by the next run.
     bed.env.remove("AMARRE_FAILPOINT");
     bed.run(&["backup"]).expect(0);
+}
+
+/// A fault below us would write all memory to a file, where the machine keeps such.
+#[test]
+fn fault_86_no_picture_of_the_memory_is_written() {
+    let bed = Bed::new("core");
+    let mut supervisor = bed.command(&["supervise"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let limits = format!("/proc/{}/limits", supervisor.id());
+    wait_for("no core file", || {
+        let limits = fs::read_to_string(&limits).unwrap();
+        limits.lines().any(|line| {
+            line.split_whitespace().collect::<Vec<_>>().starts_with(&["Max", "core", "file", "size", "1", "1"])
+        })
+    });
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
 }
 
 #[test]

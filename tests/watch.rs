@@ -13,14 +13,20 @@ mod disk;
 mod sink;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use common::{Bed, wait_for};
+use amarre::domain::manifest::Manifest;
+use amarre::domain::run::RunId;
+use amarre::journal::{End, Journal as _, Outcome, RunKind, SqliteJournal};
+use amarre::process::lock::{Holder, RunLock};
+use chrono::{DateTime, TimeDelta, Utc};
+use common::{Bed, unique, wait_for};
 use disk::Disk;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
-use sink::Sink;
+use serde_json::{Value, json};
+use sink::{Answer, Sink};
 
 fn bed(label: &str) -> Bed {
     let mut bed = Bed::filled(label);
@@ -92,6 +98,92 @@ fn fault_42_a_backup_that_was_cut_is_told_of() {
     found.prints("damaged here").prints(&name);
 }
 
+/// Enters a restore into the journal that ended just now.
+fn enter_restore(bed: &Bed, took: TimeDelta) {
+    let at = Utc::now();
+    let (begun, run) = (at - took, RunId::new(at - took, 1));
+    let end = End { at, outcome: Outcome::Done, exit: 0, error: None, file: None, bytes: None };
+    let journal = SqliteJournal::open(&bed.dir(), at).unwrap().journal;
+    journal.start(&run, RunKind::Restore, begun, "command, uid 0").unwrap();
+    journal.finish(&run, RunKind::Restore, &end).unwrap();
+}
+
+#[test]
+fn a_restore_that_took_long_is_told_of_until_one_does_not() {
+    let bed = bed("slow_restore");
+    bed.backup();
+    assert!(kinds(&bed, 0).is_empty());
+    enter_restore(&bed, TimeDelta::minutes(11));
+    assert_eq!(kinds(&bed, 1), ["slow_restore"]);
+    bed.run(&["check"]).expect(1).prints("Warning: the restore that ended").prints("took 11 minutes").says("--timings");
+    // No more than that is not long.
+    enter_restore(&bed, TimeDelta::minutes(10));
+    bed.run(&["check"]).expect(0).says("over: the restore that ended");
+}
+
+/// Whoever is killed in each backup has always begun another one when somebody looks.
+#[test]
+fn backups_that_are_killed_again_and_again_are_told_of_while_the_next_is_at_work() {
+    let bed = bed("killed");
+    bed.backup();
+    let holder = Holder::this("backup", Utc::now());
+    let lock = RunLock::acquire(&bed.dir(), &holder).unwrap();
+    let killed = |number| {
+        let (at, run) = (Utc::now(), RunId::new(Utc::now(), number));
+        let end = End { at, outcome: Outcome::Interrupted, exit: 1, error: None, file: None, bytes: None };
+        let journal = SqliteJournal::open(&bed.dir(), at).unwrap().journal;
+        journal.start(&run, RunKind::Backup, at, "schedule").unwrap();
+        journal.finish(&run, RunKind::Backup, &end).unwrap();
+    };
+    killed(1);
+    assert!(kinds(&bed, 0).is_empty(), "a machine that was started anew in the middle of one makes up for it");
+    killed(2);
+    assert_eq!(kinds(&bed, 1), ["run_failed"]);
+    drop(lock);
+}
+
+/// Says in its manifest that a backup came by this lane. Its data stays as it is, and verified.
+fn came_by(bed: &Bed, file: &str, lane: &str) {
+    let path = bed.dir().join(format!("{file}.json"));
+    let mut manifest = Manifest::parse(&fs::read(&path).unwrap()).unwrap();
+    manifest.lane = lane.to_owned();
+    fs::write(&path, manifest.to_bytes()).unwrap();
+}
+
+#[test]
+fn a_fast_lane_that_is_lost_is_told_of_until_it_is_back() {
+    let bed = bed("slow_lane");
+    let made = || bed.backup()["file"].as_str().unwrap().to_owned();
+    let (older, newest) = (made(), made());
+    for file in [&older, &newest] {
+        came_by(&bed, file, "exec");
+    }
+    assert!(kinds(&bed, 0).is_empty(), "where there was no other it is a way like another");
+    came_by(&bed, &older, "fifo");
+    assert_eq!(kinds(&bed, 1), ["slow_lane"]);
+    bed.run(&["check"]).expect(1).prints("Warning: the last backup took the slow lane").says("amarre doctor");
+    came_by(&bed, &newest, "fifo");
+    bed.run(&["check"]).expect(0).says("over: the last backup took the slow lane");
+}
+
+#[test]
+fn a_table_that_is_gone_since_the_backup_before_is_shown() {
+    const GONE: &str = "public.item_of_customer";
+    let bed = bed("gone");
+    let first = bed.backup()["file"].as_str().unwrap().to_owned();
+    bed.psql("drop table item_of_customer");
+    let second = bed.backup()["id"].as_str().unwrap().to_owned();
+    let shown = bed.run(&["show", &second, "--json"]).expect(0).json();
+    assert_eq!(shown["compared_with"], first);
+    assert!(shown["manifest"]["content"]["tables"].get(GONE).is_none(), "{shown}");
+    let row = shown["tables"].as_array().unwrap().iter().find(|table| table["table"] == GONE).expect("a row of it");
+    assert_eq!(*row, json!({ "table": GONE, "rows": 0, "bytes": 0, "change": -200 }));
+    // Above the table of them it is named too, as what looks suspicious.
+    let text = bed.run(&["show", &second]).expect(0).out;
+    let row = text.lines().find(|line| line.starts_with(GONE)).unwrap_or_else(|| panic!("no row of it: {text}"));
+    assert!(row.ends_with("-200"), "{row}");
+}
+
 #[test]
 fn the_history_says_what_was_done_by_whom_and_why() {
     let mut bed = bed("history");
@@ -141,6 +233,32 @@ fn fault_35_a_journal_that_was_lost_or_damaged_is_made_again_from_manifests() {
 }
 
 #[test]
+fn fault_35_a_journal_that_is_gone_is_made_again_for_who_asks_it() {
+    for question in ["history", "status", "show"] {
+        let bed = bed("asked");
+        let made = bed.backup();
+        for end in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(bed.dir().join(format!("amarre.sqlite{end}")));
+        }
+        let id = made["id"].as_str().unwrap();
+        let words: &[&str] = if question == "show" { &["show", id] } else { &[question] };
+        bed.run(words).expect(0).says("entered from their manifests").prints("backup");
+    }
+}
+
+#[test]
+fn what_is_known_of_a_restore_has_its_own_stages() {
+    let bed = bed("stages");
+    bed.backup();
+    bed.run(&["restore", "--latest", "--into", &unique("side")]).expect(0);
+    let history = bed.run(&["history", "--json"]).expect(0).json();
+    let id = history["history"].as_array().unwrap().iter().find(|one| one["kind"] == "restore").unwrap()["id"].clone();
+    let shown = bed.run(&["show", id.as_str().unwrap(), "--json"]).expect(0).json();
+    let stages: Vec<_> = shown["stages"].as_array().unwrap().iter().map(|one| one["stage"].as_str().unwrap()).collect();
+    assert!(stages.contains(&"load") && !stages.contains(&"compress"), "{stages:?}");
+}
+
+#[test]
 fn hooks_run_before_and_after_and_know_how_it_went() {
     let mut bed = bed("hooks");
     let seen = bed.path().join("seen");
@@ -182,6 +300,31 @@ fn a_dead_mans_switch_is_told_the_last_lines_of_a_run() {
     let body = &taken[3].body;
     assert!(body.contains("BACKUP_BEFORE failed"), "{body}");
     assert!(!body.contains("the depot is closed"), "what a hook prints stays here: {body}");
+}
+
+/// The command waits for it at its end, once there is a backup; hence a test of most of a minute.
+#[test]
+fn a_dead_notifier_neither_fails_nor_delays_a_backup() {
+    let sink = Sink::start();
+    sink.always(Answer::Hang);
+    let mut bed = bed("dead");
+    bed.set("BACKUP_NOTIFY", &format!("webhook+http://{0}/told,ping+http://{0}/switch", sink.address));
+    bed.set("BACKUP_NOTIFY_LEVEL", "success");
+    bed.backup();
+    let history = bed.run(&["history", "--json"]).expect(0).json();
+    let run = &history["history"][0];
+    assert_eq!((&run["kind"], &run["outcome"]), (&"backup".into(), &"done".into()), "{history}");
+    let at = |name: &str| run[name].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    // A bound against the notifier's patience, which is 30 s (20 s for what is sent beside the run), and generous: machines are slow at times.
+    assert!(at("finished_at") - at("started_at") < TimeDelta::seconds(10), "{run}");
+    assert_eq!(bed.list()[0]["state"], "verified");
+    assert!(sink.asked() >= 2, "each was tried");
+    let told = bed.run(&["notify", "--json"]).expect(0).json();
+    let channels = told["channels"].as_array().unwrap().iter();
+    let waiting: Vec<_> =
+        channels.map(|one| (one["kind"].as_str().unwrap(), one["waiting"].as_u64().unwrap(), &one["sent"])).collect();
+    // Of the switch the beginning and the end.
+    assert_eq!(waiting, [("webhook", 1, &json!(0)), ("ping", 2, &json!(0))], "{told}");
 }
 
 #[test]
@@ -261,7 +404,7 @@ fn a_hook_beside_the_database_and_one_that_hangs() {
 
 /// The supervisor's own words, as far as they have come.
 fn log(bed: &Bed) -> String {
-    fs::read_to_string(bed.path().join("log")).unwrap_or_default()
+    fs::read_to_string(&bed.env["BACKUP_LOG_FILE"]).unwrap_or_default()
 }
 
 #[test]
@@ -304,4 +447,53 @@ fn a_supervisor_backs_up_at_a_signal_and_reads_its_secrets_again() {
     seen["beat_at"] = "2025-01-01T00:00:00Z".into();
     fs::write(&state, seen.to_string()).unwrap();
     assert!(kinds(&bed, 1).contains(&"not_running".to_owned()));
+}
+
+/// A supervisor of a container, killed at the end also of a test that fails: told to end, it would end all others on this machine.
+struct Contained(Pid);
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        // Nobody has waited for it yet: the number is still its own.
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn a_supervisor_in_a_container_reads_its_mounted_settings_again() {
+    let mut bed = bed("mounted");
+    let (settings, logs) = (bed.path().join("settings"), bed.path().join("logs"));
+    let set = |days: u32| fs::write(&settings, format!("BACKUP_RETENTION_DAYS={days}\n")).unwrap();
+    set(9);
+    fs::create_dir(&logs).unwrap();
+    // Where root runs this it becomes the user of the container, who comes as far as here, reads that, and writes its log there.
+    for (path, bits) in [(bed.path(), 0o755), (settings.as_path(), 0o644), (logs.as_path(), 0o777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    }
+    for (name, value) in [
+        ("AMARRE_IN_CONTAINER", "1".to_owned()),
+        ("BACKUP_SETTINGS_FILE", settings.display().to_string()),
+        ("BACKUP_LOG_FILE", logs.join("log").display().to_string()),
+        // It would take the rights of a lane that other tests share.
+        ("BACKUP_LANE_DIR", bed.path().join("no-lane").display().to_string()),
+        ("BACKUP_SCHEDULE", "0 3 1 1 *".to_owned()),
+    ] {
+        bed.set(name, &value);
+    }
+    let started = bed.start(&["supervise"]);
+    let supervisor = Contained(Pid::from_raw(i32::try_from(started.id()).unwrap()));
+    let hang_up = || kill(supervisor.0, Signal::SIGHUP).unwrap();
+    wait_for("the supervisor says when its next backup is", || log(&bed).contains("next backup"));
+    set(12);
+    hang_up();
+    wait_for("the new settings", || log(&bed).contains("settings read again: BACKUP_RETENTION_DAYS"));
+    set(0);
+    hang_up();
+    wait_for("the refusal", || log(&bed).contains("the new settings are not used: 'BACKUP_RETENTION_DAYS' is '0'"));
+    // Those before hold: beside them these are no news.
+    set(12);
+    hang_up();
+    wait_for("the settings that hold", || log(&bed).contains("settings read again: nothing has changed"));
+    drop(supervisor);
+    assert_eq!(started.end().code, None, "it was killed");
 }

@@ -239,10 +239,10 @@ impl Jobs for Sidecar {
     async fn expire(&self, cancel: &CancellationToken) -> Outcome {
         match self.scheduled(cancel).expire_now().await {
             Err(failure) if failure.exit == Exit::Locked => Outcome::Busy,
-            // A server that is away for a while is the nightly backup's news, not this chore's.
+            // A server that is away for a while is the nightly backup's news, not this chore's: it is tried again less and less often.
             Err(failure) => {
                 tracing::debug!(failure.message, "expire");
-                Outcome::Ended
+                Outcome::Failed
             }
             Ok(()) => Outcome::Ended,
         }

@@ -10,13 +10,11 @@ use crate::error::Failure;
 use crate::journal::{Journal, Look, RunKind};
 use crate::operations::Context;
 use crate::operations::watch::{self, Expected};
-use crate::supervisor::health::STUCK;
+use crate::supervisor::health::{LONGEST_BACKUP, STUCK};
 use crate::supervisor::state::{self, Job, Refused};
 
 /// A sync that takes longer is no reason to wait with an alert.
 const LONGEST_SYNC: TimeDelta = TimeDelta::hours(6);
-/// A backup that takes longer is itself what somebody should know.
-const LONGEST_BACKUP: TimeDelta = TimeDelta::hours(12);
 
 /// What `check --changes` has shown, in `.amarre`.
 const SHOWN: &str = "check.shown";
@@ -121,9 +119,11 @@ impl App {
             at_work: self.holder().is_some(),
             unwritten: self.spare.last_end(RunKind::Backup),
             syncing: works(Job::Sync, LONGEST_SYNC),
+            lane: self.settings.lane_dir.is_dir(),
             // A container that is made anew is away for a moment.
             stopped: !alive && state.as_ref().is_some_and(|state| now - state.life.beat_at > STUCK),
         };
+        self.recall(&context).await;
         let found = watch::look(&context, &expected).await?;
         let (mut alerts, unknown) = (found.alerts.clone(), found.unknown.clone());
         let changes = self.take(&*context.journal, found, alive);

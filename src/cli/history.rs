@@ -16,10 +16,10 @@ use crate::operations::history::{Deletion, Happened};
 ///
 /// # Errors
 /// When the journal cannot be read, or `--since` is no time.
-pub fn run(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
+pub async fn run(context: &Context, args: &HistoryArgs) -> Result<Exit, Failure> {
     let app = context.app("history");
     let since = since(context, &args.since)?;
-    let happened = history::since(&*app.journal(), since)?;
+    let happened = history::since(&*app.recalled_journal().await, since)?;
     if args.json {
         let list: Vec<_> = happened.iter().map(as_json).collect();
         context.output.json(&json!({ "format": 1, "since": since, "history": list }))?;

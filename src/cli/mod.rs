@@ -230,7 +230,7 @@ async fn dispatch(command: &Command, context: &Context) -> Result<Exit, Failure>
         Command::Share(args) => share::run(context, args).await,
         Command::Delete(args) => delete::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
-        Command::History(args) => history::run(context, args),
+        Command::History(args) => history::run(context, args).await,
         Command::Show(args) => show::run(context, args).await,
         Command::Check(args) => check::run(context, args).await,
         Command::Accept(args) => accept::run(context, args).await,

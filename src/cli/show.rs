@@ -27,6 +27,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 pub async fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
     let app = context.app("show");
     let operations = app.context().await?;
+    app.recall(&operations).await;
     let mut catalogue = catalogue::load(&operations).await?;
     if catalogue.find(&args.shown).is_err() {
         for remote in &operations.remotes {
@@ -36,10 +37,10 @@ pub async fn run(context: &Context, args: &ShowArgs) -> Result<Exit, Failure> {
         }
     }
     let found = find(&catalogue, &operations, &args.shown)?;
-    let Found { entry: found, file } = found;
+    let Found { entry: found, file, run } = found;
     let id =
         found.and_then(|entry| entry.manifest.as_ref()).map_or(args.shown.as_str(), |manifest| manifest.id.as_str());
-    let known = known::known(&*operations.journal, file.as_deref(), id)?;
+    let known = known::known(&*operations.journal, file.as_deref(), id, run.as_deref())?;
     let before = found.and_then(|entry| before(&catalogue, entry));
     if args.json {
         context.output.json(&as_json(found, &known, before.as_deref()))?;
@@ -55,12 +56,14 @@ struct Found<'a> {
     entry: Option<&'a Entry>,
     /// The name of its data file, also of one that is gone.
     file: Option<String>,
+    /// The run that was asked for, where it is not the backup that was.
+    run: Option<String>,
 }
 
 /// The backup, or the one that the run was about.
 fn find<'a>(catalogue: &'a Catalogue, operations: &operations::Context, wanted: &str) -> Result<Found<'a>, Failure> {
     let error = match catalogue.find(wanted) {
-        Ok(entry) => return Ok(Found { entry: Some(entry), file: Some(entry.file.clone()) }),
+        Ok(entry) => return Ok(Found { entry: Some(entry), file: Some(entry.file.clone()), run: None }),
         Err(error) => error,
     };
     let file_of = |run: &Run| run.end.as_ref().and_then(|end| end.file.clone());
@@ -70,11 +73,11 @@ fn find<'a>(catalogue: &'a Catalogue, operations: &operations::Context, wanted: 
         [run] => {
             let file = file_of(run);
             let entry = catalogue.entries().iter().find(|entry| Some(&entry.file) == file.as_ref());
-            Ok(Found { entry, file })
+            Ok(Found { entry, file, run: Some(run.id.clone()) })
         }
         // Runs of one removed backup, by its name; or the beginning of several identities.
         several if several.iter().all(|run| file_of(run).as_deref() == Some(wanted)) => {
-            Ok(Found { entry: None, file: Some(wanted.to_owned()) })
+            Ok(Found { entry: None, file: Some(wanted.to_owned()), run: None })
         }
         several => {
             let files = several.iter().map(|run| run.id.clone()).collect();

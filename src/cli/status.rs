@@ -21,7 +21,7 @@ const SHOWN: u32 = 20;
 /// When the journal cannot be read.
 pub async fn run(context: &Context, args: &JsonArgs) -> Result<Exit, Failure> {
     let app = context.app("status");
-    let runs = app.journal().runs(SHOWN)?;
+    let runs = app.recalled_journal().await.runs(SHOWN)?;
     let holder = app.holder();
     let jobs = app.jobs();
     if args.json {

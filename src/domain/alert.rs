@@ -29,6 +29,9 @@ pub const REPEAT: TimeDelta = TimeDelta::hours(24);
 /// A clock that is off by less is mended by the usual means.
 pub const JUMP: TimeDelta = TimeDelta::minutes(2);
 
+/// By so many percent of the disk its alert outlives the floor.
+const SWING: u32 = 1;
+
 /// How many of the last backups tell the usual way.
 const BEFORE: usize = 7;
 
@@ -231,6 +234,8 @@ pub struct Seen<'a> {
     pub stopped: bool,
     /// Whether a supervisor ever ran here: the schedule is its own.
     pub supervised: bool,
+    /// What was told and is not over.
+    pub firing: BTreeSet<Kind>,
 }
 
 /// Everything that somebody should know now, the worst first.
@@ -323,7 +328,10 @@ fn named(files: &[String]) -> String {
 
 fn disk_low(seen: &Seen<'_>) -> Option<Alert> {
     let disk = seen.disk?;
-    if !disk.is_under(seen.floor) {
+    // It is over some way above: what swings around it is not told at each swing.
+    let swings = seen.floor > 0 && seen.firing.contains(&Kind::DiskLow);
+    let over = if swings { (seen.floor + SWING).min(100) } else { seen.floor };
+    if !disk.is_under(over) {
         return None;
     }
     let percent = disk.free.saturating_mul(100).checked_div(disk.total).unwrap_or(0);
@@ -406,13 +414,15 @@ fn clock_jumped(seen: &Seen<'_>) -> Option<Alert> {
     Some(alert(Kind::ClockJumped, text).about([jump.at.to_rfc3339()]))
 }
 
-/// The exec lane is a way like another where nothing else was set up. Where one of the last backups came the fast way it is broken.
+/// The exec lane is a way like another where nothing else was set up. Where one of the last backups came the fast way it is broken, and
+/// stays so when those are too old to be among them.
 fn slow_lane(seen: &Seen<'_>) -> Option<Alert> {
     let mut lanes =
         proven(seen.catalogue).take(BEFORE).filter_map(|entry| Some(entry.manifest.as_ref()?.lane.as_str()));
     let newest = lanes.next()?;
     let was_fast = lanes.any(|lane| lane == "fifo");
-    (newest == "exec" && was_fast).then(|| alert(Kind::SlowLane, t!("alert.slow_lane.text")))
+    (newest == "exec" && (was_fast || seen.firing.contains(&Kind::SlowLane)))
+        .then(|| alert(Kind::SlowLane, t!("alert.slow_lane.text")))
 }
 
 fn not_running(seen: &Seen<'_>) -> Option<Alert> {

@@ -46,7 +46,7 @@ pub fn since(journal: &dyn Journal, since: DateTime<Utc>) -> Result<Vec<Happened
 pub struct Known {
     /// Runs that were about it, the latest first.
     pub runs: Vec<Run>,
-    /// The stages of the one that made it.
+    /// The stages of the one that was asked for, else of the one that made it.
     pub stages: Vec<StageTime>,
     /// Readings, in the order they were made.
     pub readings: Vec<Verification>,
@@ -56,11 +56,11 @@ pub struct Known {
     pub accepted: Option<Acceptance>,
 }
 
-/// What the journal knows of a backup (`file`, `id`), or of the run `id`.
+/// What the journal knows of a backup (`file`, `id`), or of the run `id`; with `run` the stages are those of that run about it.
 ///
 /// # Errors
 /// When the journal cannot be read.
-pub fn known(journal: &dyn Journal, file: Option<&str>, id: &str) -> Result<Known, Error> {
+pub fn known(journal: &dyn Journal, file: Option<&str>, id: &str, run: Option<&str>) -> Result<Known, Error> {
     let mut runs = journal.runs_of(id)?;
     if let Some(file) = file {
         runs.extend(
@@ -73,7 +73,7 @@ pub fn known(journal: &dyn Journal, file: Option<&str>, id: &str) -> Result<Know
         runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
     }
     let about = |name: &str| file.is_some_and(|file| name == file || name.ends_with(&format!("/{file}")));
-    let made = runs.iter().find(|run| run.id == id).or_else(|| runs.last());
+    let made = runs.iter().find(|known| known.id == run.unwrap_or(id)).or_else(|| runs.last());
     let stages = made.map(|run| journal.stages(&run.id)).transpose()?.unwrap_or_default();
     Ok(Known {
         stages,

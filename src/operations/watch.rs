@@ -15,6 +15,8 @@ use crate::domain::schedule::Schedule;
 use crate::error::Exit;
 use crate::journal::{self, End, Outcome, Run, RunKind};
 
+/// Among so many runs the last two backups are.
+const RECENT: u32 = 50;
 /// How long a second place may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -41,6 +43,8 @@ pub struct Expected<'a> {
     pub unwritten: Option<End>,
     /// What is missing elsewhere is being sent.
     pub syncing: bool,
+    /// There is a directory for the fast lane: without one the slow one may be meant.
+    pub lane: bool,
 }
 
 /// What is wrong now, and what nobody can tell now.
@@ -60,16 +64,24 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
         true => None,
     };
     let mut unknown = Vec::new();
+    // Whoever is killed in each backup is always in the middle of one.
+    let is_killed = is_killed_again_and_again(context);
     if expected.at_work {
         // Neither how it will end.
-        unknown.extend([Kind::DiskLow, Kind::WillNotFit, Kind::RunFailed, Kind::JobFailed]);
+        unknown.extend([Kind::DiskLow, Kind::WillNotFit, Kind::JobFailed]);
     }
     if expected.backing_up {
-        unknown.extend([Kind::NoBackup, Kind::RunFailed, Kind::Suspicious]);
+        unknown.push(Kind::Suspicious);
+    }
+    if expected.backing_up && !is_killed {
+        unknown.push(Kind::NoBackup);
+    }
+    if (expected.at_work || expected.backing_up) && !is_killed {
+        unknown.push(Kind::RunFailed);
     }
     if !context.journal.keeps_letters() {
         // It remembers nothing: neither readings nor what was accepted, nor how runs ended.
-        unknown.extend([Kind::Damaged, Kind::Suspicious, Kind::SlowRestore, Kind::JobFailed]);
+        unknown.extend([Kind::Damaged, Kind::Suspicious, Kind::SlowRestore, Kind::JobFailed, Kind::SlowLane]);
         if expected.unwritten.is_none() {
             unknown.push(Kind::RunFailed);
         }
@@ -85,6 +97,10 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
     });
     let Last { backup: last_backup, restore: last_restore, broken } = last;
     let last_backup = expected.unwritten.as_ref().map_or(last_backup, |end| judged(end, end.at));
+    let mut firing: BTreeSet<Kind> = context.journal.firing().unwrap_or_default().iter().map(|one| one.kind).collect();
+    if !expected.lane {
+        firing.remove(&Kind::SlowLane);
+    }
     let alerts = alert::judge(&Seen {
         now,
         schedule: expected.schedule,
@@ -100,8 +116,18 @@ pub async fn look(context: &Context, expected: &Expected<'_>) -> Result<Found, E
         jump: expected.jump,
         stopped: expected.stopped,
         supervised: expected.since.is_some(),
+        firing,
     });
     Ok(Found { alerts, unknown })
+}
+
+/// Whether the last two backups never said how they ended: nobody who is told of it need wait for the end of the next.
+fn is_killed_again_and_again(context: &Context) -> bool {
+    let runs = context.journal.runs(RECENT).unwrap_or_default();
+    let ends = runs.iter().filter(|run| run.kind == RunKind::Backup).filter_map(|run| run.end.as_ref());
+    let mut ends = ends.filter(|end| end.outcome != Outcome::Skipped);
+    let mut is_interrupted = || ends.next().is_some_and(|end| end.outcome == Outcome::Interrupted);
+    is_interrupted() && is_interrupted()
 }
 
 /// How the last runs ended.

@@ -3,6 +3,7 @@
 
 mod asked;
 pub mod clock;
+mod limits;
 pub mod lock;
 pub mod privileges;
 pub mod siblings;
@@ -11,4 +12,5 @@ pub mod status;
 
 pub use asked::asked;
 pub use clock::{SystemClock, random, since_boot};
+pub use limits::no_core;
 pub use status::peak_rss_bytes;

@@ -4,12 +4,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::state::State;
+use super::state::{Job, State};
 use crate::domain::alert::GRACE;
 use crate::domain::schedule::Schedule;
 
 /// A loop that has not come round for this long is stuck, unless a run is at work: a restore of a large database takes hours.
 pub const STUCK: TimeDelta = TimeDelta::minutes(5);
+
+/// A backup that takes longer is itself what somebody should know.
+pub const LONGEST_BACKUP: TimeDelta = TimeDelta::hours(12);
 
 /// What is known.
 #[derive(Debug, Clone)]
@@ -47,7 +50,10 @@ pub fn judge(schedule: &Schedule, zone: Tz, seen: &Seen) -> Health {
     if !seen.at_work && seen.now - state.life.beat_at > STUCK {
         return Health::Stuck;
     }
-    if schedule.is_overdue(seen.newest, state.lasting.installed_at, seen.now, GRACE, zone) {
+    // One that is being made is not ended by whoever starts what is not well anew.
+    let running = state.life.jobs.get(&Job::Backup).and_then(|job| job.running_since);
+    let is_on_its_way = running.is_some_and(|since| (seen.now - since).abs() < LONGEST_BACKUP);
+    if !is_on_its_way && schedule.is_overdue(seen.newest, state.lasting.installed_at, seen.now, GRACE, zone) {
         return Health::Overdue;
     }
     Health::Good

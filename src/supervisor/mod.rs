@@ -44,6 +44,9 @@ const MEND_AT_LEAST_EVERY: TimeDelta = TimeDelta::minutes(10);
 /// How often databases whose time is over are looked for.
 const EXPIRE_EVERY: TimeDelta = TimeDelta::minutes(30);
 
+/// The longest that a dropping which keeps failing is put off.
+const EXPIRE_AT_LEAST_EVERY: TimeDelta = TimeDelta::hours(12);
+
 /// How often what no second place has yet is sent.
 const SYNC_EVERY: TimeDelta = TimeDelta::hours(1);
 
@@ -148,6 +151,7 @@ struct Turn {
     next_mend: DateTime<Utc>,
     mend_every: TimeDelta,
     next_expire: DateTime<Utc>,
+    expire_every: TimeDelta,
     /// Wall clock and steady clock when they were last compared.
     clocks: (DateTime<Utc>, Duration),
     pace: Arc<dyn Pace>,
@@ -183,6 +187,7 @@ impl Supervisor {
             next_mend: now,
             mend_every: MEND_EVERY,
             next_expire: now,
+            expire_every: EXPIRE_EVERY,
             clocks: (now, self.pace.steady()),
             pace: self.pace,
             waiting: None,
@@ -219,7 +224,7 @@ impl Turn {
         self.compare_clocks(now);
         // A clock that went back must not hold the chores up until it has caught up (fault 43).
         self.next_mend = self.next_mend.min(now + self.mend_every);
-        self.next_expire = self.next_expire.min(now + EXPIRE_EVERY);
+        self.next_expire = self.next_expire.min(now + self.expire_every);
         if now >= self.next_mend {
             self.mend(cancel).await;
         }
@@ -246,7 +251,12 @@ impl Turn {
             let jobs = Arc::clone(&self.with.jobs);
             let outcome = self.beside_chores(jobs.expire(cancel), cancel).await;
             self.with.ended(Job::Expire, outcome);
-            self.next_expire = self.with.clock.now() + EXPIRE_EVERY;
+            // The final dump of a database that cannot be dumped takes as long as one that can.
+            self.expire_every = match outcome {
+                Outcome::Failed => (self.expire_every * 2).min(EXPIRE_AT_LEAST_EVERY),
+                Outcome::Ended | Outcome::Busy => EXPIRE_EVERY,
+            };
+            self.next_expire = self.with.clock.now() + self.expire_every;
         }
         let now = self.with.clock.now();
         if self.prune.turn(now, &self.with, cancel) {
@@ -362,6 +372,8 @@ impl Turn {
         // Where there is no new backup no old one goes.
         if outcome == Outcome::Ended {
             self.prune.ask(ended);
+            // The server is there.
+            self.expire_every = EXPIRE_EVERY;
         }
         self.verify.ask(ended);
         self.say_next(ended);

@@ -402,6 +402,13 @@ fn health_is_good_only_while_the_supervisor_lives_and_its_backups_come() {
     assert_eq!(judged(Seen { now: at("2026-11-21T10:06:00Z"), at_work: true, ..good.clone() }), Health::Good);
     assert_eq!(judged(Seen { newest: None, ..good.clone() }), Health::Overdue);
     assert_eq!(judged(Seen { newest: Some(at("2026-11-20T02:00:00Z")), ..good.clone() }), Health::Overdue);
+    // Whoever starts anew what is not well would end the backup that makes it so.
+    let mut busy = state.clone();
+    let job = state::JobState { running_since: Some(at("2026-11-21T09:00:00Z")), ..state::JobState::default() };
+    busy.life.jobs.insert(Job::Backup, job);
+    assert_eq!(judged(Seen { newest: None, state: Some(busy.clone()), ..good.clone() }), Health::Good);
+    busy.life.jobs.entry(Job::Backup).and_modify(|job| job.running_since = Some(at("2026-11-20T21:00:00Z")));
+    assert_eq!(judged(Seen { newest: None, state: Some(busy), ..good.clone() }), Health::Overdue);
     // Installed after the last slot: nothing was due yet.
     let lasting = state::Lasting { installed_at: at("2026-11-21T02:30:00Z"), ..state.lasting.clone() };
     let young = state::State { lasting, ..state };

@@ -171,12 +171,15 @@ pub(super) fn is_recalled(c: &Connection) -> Done<bool> {
 pub(super) fn recall(c: &mut Connection, backups: &[Recalled], now: DateTime<Utc>) -> Done<usize> {
     let transaction = begin(c)?;
     let mut added = 0;
-    for one in backups {
+    // Before all that is known: they are older than whatever this journal has seen.
+    let count = i64::try_from(backups.len()).unwrap_or(i64::MAX);
+    let least: i64 = transaction.query_row("SELECT coalesce(min(number), 1) FROM run", [], |row| row.get(0))?;
+    for (place, one) in (least.saturating_sub(count)..).zip(backups) {
         added += transaction.execute(
-            "INSERT INTO run (id, kind, started_at, finished_at, outcome, exit, file, bytes, asked)
-             SELECT ?1, 'backup', ?2, ?3, 'done', 0, ?4, ?5, 'manifest'
+            "INSERT INTO run (number, id, kind, started_at, finished_at, outcome, exit, file, bytes, asked)
+             SELECT ?6, ?1, 'backup', ?2, ?3, 'done', 0, ?4, ?5, 'manifest'
              WHERE NOT EXISTS (SELECT 1 FROM run WHERE id = ?1 OR file = ?4)",
-            params![one.id, stamp(one.started_at), stamp(one.finished_at), one.file, number(one.bytes)],
+            params![one.id, stamp(one.started_at), stamp(one.finished_at), one.file, number(one.bytes), place],
         )?;
     }
     transaction.execute("UPDATE meta SET recalled_at = ?1", [stamp(now)])?;
