@@ -45,12 +45,17 @@ wants_terminal() {
   esac
 }
 
+# A line of the crontab goes before what the file of settings says, by either name.
+if [ -n "${RETENTION_DAYS:-}" ]; then
+  export BACKUP_RETENTION_DAYS="${BACKUP_RETENTION_DAYS:-$RETENTION_DAYS}"
+fi
+
 if sidecar_runs; then
   set -- backup-cron amarre "$@"
-  # The sidecar has settings of its own; this one was a line of the crontab.
+  # The sidecar has settings of its own.
   if [ -n "${RETENTION_DAYS:-}" ]; then
-    set -- -e "BACKUP_RETENTION_DAYS=$RETENTION_DAYS" "$@"
-    command=${5:-}
+    set -- -e "RETENTION_DAYS=$RETENTION_DAYS" -e "BACKUP_RETENTION_DAYS=$BACKUP_RETENTION_DAYS" "$@"
+    command=${7:-}
   else
     command=${3:-}
   fi

@@ -166,6 +166,27 @@ fn fault_63_a_rotation_killed_at_any_step_leaves_no_half_backup() {
     });
 }
 
+/// What the old scripts left has no manifest. A rotation that is killed among them leaves the others to the next one, and to its rules.
+#[test]
+fn fault_63_a_rotation_killed_among_files_without_manifests_leaves_those_it_had_not_begun_with() {
+    let mut bed = Bed::filled("killscripts");
+    bed.set("BACKUP_KEEP_VERIFIED", "1");
+    bed.backup();
+    let date = |hours| {
+        (Utc::now() - TimeDelta::days(7) - TimeDelta::hours(hours)).with_timezone(&Paris).format("%Y%m%d_%H%M%S")
+    };
+    let old = [2, 3].map(|hours| format!("{}_backup_{}.sql.gz", bed.database, date(hours)));
+    for name in &old {
+        fs::write(bed.dir().join(name), "of the scripts").unwrap();
+    }
+    die_at(&bed, "prune.3", &["prune"]);
+    let left: Vec<_> = old.iter().filter(|name| bed.dir().join(name).exists()).collect();
+    assert_eq!(left.len(), 1, "{:?}", bed.files());
+    bed.set("BACKUP_RETENTION_DAYS", "30");
+    bed.backup();
+    assert!(bed.dir().join(left[0]).exists(), "{:?}", bed.files());
+}
+
 /// A file that cannot be deleted (here a directory has its name) stops neither the rest of the rotation nor any later run.
 #[test]
 fn a_backup_that_cannot_be_deleted_stops_nothing_else() {

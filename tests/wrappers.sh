@@ -78,7 +78,7 @@ if command -v script >/dev/null; then
 fi
 
 # What the crontab sets for the old scripts holds in the sidecar too, whose own settings have the other name.
-with_days='docker [compose] [--profile] [backup] [exec] [-T] [-e] [BACKUP_RETENTION_DAYS=14] [backup-cron] [amarre]'
+with_days='docker [compose] [--profile] [backup] [exec] [-T] [-e] [RETENTION_DAYS=14] [-e] [BACKUP_RETENTION_DAYS=14] [backup-cron] [amarre]'
 expect 6 "$with_days [backup] [--upload-s3] docker-compose.prod.yml" env RETENTION_DAYS=14 "$scripts/backup.sh" --upload-s3
 
 sidecar absent
@@ -93,7 +93,7 @@ rm "$work/bin/nightly"
 cat >"$work/repository/amarre" <<'SCRIPT'
 #!/bin/sh
 printf 'amarre'; printf ' [%s]' "$@"; echo
-echo "days=${RETENTION_DAYS-} compose=${COMPOSE_FILE-} env=${ENV_FILE-} bucket=${S3_BACKUP_BUCKET-}"
+echo "days=${RETENTION_DAYS-}/${BACKUP_RETENTION_DAYS-} compose=${COMPOSE_FILE-} env=${ENV_FILE-} bucket=${S3_BACKUP_BUCKET-}"
 command -v ls
 exit 3
 SCRIPT
@@ -115,19 +115,19 @@ old_line() {
 }
 
 old_line "amarre [backup] [--upload-s3]
-days= compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
+days=/ compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
 $ls" "$scripts/backup.sh --upload-s3 >> $work/cron.log 2>&1"
 old_line "amarre [backup] [--upload-s3]
-days=14 compose=$r/docker-compose.prod.yml env=$r/.env.staging bucket=b
+days=14/14 compose=$r/docker-compose.prod.yml env=$r/.env.staging bucket=b
 $ls" "RETENTION_DAYS=14 COMPOSE_FILE=docker-compose.prod.yml ENV_FILE=.env.staging S3_BACKUP_BUCKET=b $scripts/backup.sh --upload-s3 >> $work/cron.log 2>&1"
 old_line "amarre [check]
-days= compose=/elsewhere/compose.yml env=/elsewhere/env bucket=
+days=/ compose=/elsewhere/compose.yml env=/elsewhere/env bucket=
 $ls" "COMPOSE_FILE=/elsewhere/compose.yml ENV_FILE=/elsewhere/env $scripts/check-backup-alert.sh > $work/cron.log"
 old_line "amarre [backup]
-days=30 compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
+days=30/30 compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
 $ls" "cd $r && RETENTION_DAYS=30 ./scripts/backup.sh >> $work/cron.log 2>&1"
 old_line "amarre [restore] [--latest]
-days= compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
+days=/ compose=$r/docker-compose.prod.yml env=$r/.env.production bucket=
 $ls" "cd $r/scripts && bash restore.sh --latest >> $work/cron.log 2>&1"
 # In an environment that is empty altogether.
 env -i /bin/sh -c "$scripts/backup.sh" >"$work/empty" 2>&1 || true

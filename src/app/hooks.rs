@@ -128,7 +128,7 @@ impl App {
             ("BACKUP_OUTCOME".to_owned(), about.outcome.to_owned()),
             ("BACKUP_DATABASE".to_owned(), d.name.clone()),
         ];
-        let mut add = |name: &str, value: String| env.push((name.to_owned(), value));
+        let mut add = |name: &str, value: String| env.push((name.to_owned(), cut(value)));
         if let Some(exit) = about.exit {
             add("BACKUP_EXIT", (exit as u8).to_string());
         }
@@ -151,5 +151,28 @@ impl App {
             }
         }
         env
+    }
+}
+
+/// The most of a value that a hook is given, bytes: a program with a longer one than 128 KiB is not started at all.
+const VALUE: usize = 16 * 1024;
+
+fn cut(mut value: String) -> String {
+    if value.len() > VALUE {
+        value.truncate(value.floor_char_boundary(VALUE));
+        value.push('…');
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_no_program_could_be_started_with_is_cut() {
+        assert_eq!(cut("é".to_owned()), "é");
+        let long = cut("é".repeat(100_000));
+        assert!(long.len() <= VALUE + "…".len() && long.ends_with("é…"), "{}", long.len());
     }
 }

@@ -16,6 +16,9 @@ use crate::operations::{self, catalogue};
 
 /// How long a server may take to say what it keeps.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+/// Where these columns are.
+const ROWS: usize = 3;
+const TABLES: usize = 4;
 /// How long a store may take to say what it has.
 const STORE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -118,7 +121,7 @@ impl Places {
             headers.extend((1..=self.there.len()).map(|n| if n == 1 { "S3".to_owned() } else { format!("S3 {n}") }));
         }
         headers.push(t!("cmd.list.state").into_owned());
-        let rows: Vec<Vec<String>> = listed
+        let mut rows: Vec<Vec<String>> = listed
             .iter()
             .map(|one| {
                 let mut row = row(one.of, one.entry, now);
@@ -134,7 +137,14 @@ impl Places {
                 row
             })
             .collect();
-        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let mut headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        // On a narrow terminal how much is in it gives way to whether it is there; `show` has it.
+        for less in [TABLES, ROWS] {
+            if !output::fits(&headers, &rows) {
+                headers.remove(less);
+                rows.iter_mut().for_each(|row| drop(row.remove(less)));
+            }
+        }
         context.output.data(&output::table_of_names(&headers, &rows))
     }
 

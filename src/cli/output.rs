@@ -241,22 +241,38 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
     printed(&mut table)
 }
 
-/// A table whose first column has names to be copied: never cut in two. On a terminal the last column gives way, down to a few
-/// words; for programs each row is one line.
+/// A table whose first column has names to be copied: never cut in two, nor are figures. On a terminal the last column gives way, down to a
+/// few words; for programs each row is one line.
 #[must_use]
 pub fn table_of_names(headers: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = filled(headers, rows);
     if is_terminal(&table) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         let last = headers.len().saturating_sub(1);
-        if let Some(last) = table.column_mut(last) {
-            last.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(LEAST)));
-        }
-        if let Some(first) = table.column_mut(0) {
-            first.set_constraint(ColumnConstraint::ContentWidth);
+        let least = u16::try_from(widest(last, headers, rows) + 2).map_or(LEAST, |natural| natural.min(LEAST));
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_constraint(match index == last {
+                true => ColumnConstraint::LowerBoundary(Width::Fixed(least)),
+                false => ColumnConstraint::ContentWidth,
+            });
         }
     }
     printed(&mut table)
+}
+
+/// Whether such a table is as narrow as the terminal; for programs it always is.
+#[must_use]
+pub fn fits(headers: &[&str], rows: &[Vec<String>]) -> bool {
+    let table = Table::new();
+    let last = headers.len().saturating_sub(1);
+    let of = |index| widest(index, headers, rows) + if index == 0 { 1 } else { 2 };
+    let fixed: usize = (0..last).map(of).sum();
+    !is_terminal(&table) || fixed + (widest(last, headers, rows) + 2).min(usize::from(LEAST)) <= columns()
+}
+
+fn widest(column: usize, headers: &[&str], rows: &[Vec<String>]) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| escape(cell).width());
+    cells.chain(headers.get(column).map(|header| header.width())).max().unwrap_or(0)
 }
 
 /// The terminal of a `docker compose exec` has no columns until the client has told them.

@@ -29,7 +29,7 @@ pub struct Input<'a> {
     /// Everything the store lists.
     pub objects: Vec<Object>,
     /// Every manifest of [`manifests_of`], by its own file name, read or not.
-    pub manifests: Vec<(String, Result<Manifest, manifest::Error>)>,
+    pub manifests: Vec<(String, Result<Arc<Manifest>, manifest::Error>)>,
     /// Readings, in the order they were made: the order counts, not their dates.
     pub verifications: &'a [Verification],
     /// Identities of suspicious backups that a person has accepted.
@@ -282,10 +282,15 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn with_manifest(&self, file: &str, data: Option<Object>, manifest: Result<Manifest, manifest::Error>) -> Entry {
+    fn with_manifest(
+        &self,
+        file: &str,
+        data: Option<Object>,
+        manifest: Result<Arc<Manifest>, manifest::Error>,
+    ) -> Entry {
         let manifest = match manifest {
             Ok(manifest) if manifest.file == file => manifest,
-            Ok(manifest) => return self.unreadable(file, data, Reason::ManifestOfAnother(manifest.file)),
+            Ok(manifest) => return self.unreadable(file, data, Reason::ManifestOfAnother(manifest.file.clone())),
             Err(error) => return self.unreadable(file, data, Reason::ManifestUnreadable(error)),
         };
         Entry {
@@ -296,7 +301,7 @@ impl Context<'_> {
             state: self.state(&manifest, data.as_ref()),
             own: manifest.installation == self.installation,
             accepted: self.accepted.contains(manifest.id.as_str()),
-            manifest: Some(Arc::new(manifest)),
+            manifest: Some(manifest),
         }
     }
 

@@ -18,14 +18,17 @@ pub(super) const MANIFEST_LIMIT: u64 = 64 * 1024 * 1024;
 /// Manifests of a second place that are read at once.
 const AT_ONCE: usize = 8;
 
+/// A manifest, if it is one.
+type Read = Result<Arc<Manifest>, manifest::Error>;
+
 /// Manifests that were read in a second place, by name and entity tag: a run asks for them more than once.
 #[derive(Default)]
 pub struct Known {
-    read: Mutex<BTreeMap<(String, String), Result<Manifest, manifest::Error>>>,
+    read: Mutex<BTreeMap<(String, String), Read>>,
 }
 
 impl Known {
-    fn get(&self, object: &store::Object) -> Option<Result<Manifest, manifest::Error>> {
+    fn get(&self, object: &store::Object) -> Option<Read> {
         let key = (object.name.clone(), object.etag.clone()?);
         self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
@@ -36,7 +39,7 @@ impl Known {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| there.contains(name.as_str()));
     }
 
-    fn keep(&self, object: &store::Object, manifest: &Result<Manifest, manifest::Error>) {
+    fn keep(&self, object: &store::Object, manifest: &Read) {
         if let Some(tag) = &object.etag {
             let key = (object.name.clone(), tag.clone());
             self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key, manifest.clone());
@@ -192,7 +195,7 @@ async fn remote_manifests(remote: &Remote, listing: &Listing) -> Result<Vec<Pars
                 }
                 // Its length is known: one question less for each.
                 let parsed = match store.get(&object.name, 0, object.bytes).await {
-                    Ok(bytes) => Manifest::parse(&bytes),
+                    Ok(bytes) => Manifest::parse(&bytes).map(Arc::new),
                     // Nobody knows then what there is.
                     Err(error) if error.is_of_the_place() => return Err(error),
                     // It is there and cannot be read (frozen, another key): that is something to know of it alone.
@@ -220,14 +223,14 @@ pub(super) async fn names(context: &Context) -> Result<BTreeSet<String>, Error> 
 }
 
 /// The name of a manifest, and what is in it.
-type Parsed = (String, Result<Manifest, manifest::Error>);
+type Parsed = (String, Read);
 
 async fn manifests(context: &Context, listing: &Listing) -> Vec<Parsed> {
     let mut manifests = Vec::new();
     let files: Vec<&str> = manifests_of(listing.objects.iter().map(|o| o.name.as_str())).collect();
     for file in files {
         let parsed = match context.store.read(file, MANIFEST_LIMIT).await {
-            Ok(bytes) => Manifest::parse(&bytes),
+            Ok(bytes) => Manifest::parse(&bytes).map(Arc::new),
             Err(error) => Err(manifest::Error::Unread { cause: error.to_string() }),
         };
         manifests.push((file.to_owned(), parsed));

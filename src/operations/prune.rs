@@ -104,8 +104,15 @@ pub(super) async fn delete(
         return Ok(());
     }
     let run = context.new_run();
-    let work = |files: &[String]| Work::Delete { files: files.to_vec(), place: None, asked };
-    let mut is_written = context.put_intent_if_room(&run, work(files))?;
+    let there = catalogue::names(context).await?;
+    // What has no manifest goes at once or not at all. It would look half deleted to whoever finishes this, and might be kept by then.
+    let may_be_half = |file: &&String| asked || there.contains(&name::manifest_name(file));
+    let work = |files: &[String]| {
+        let files: Vec<String> = files.iter().filter(may_be_half).cloned().collect();
+        Work::Delete { files, place: None, asked }
+    };
+    let mut is_written =
+        !files.iter().any(|file| may_be_half(&file)) || context.put_intent_if_room(&run, work(files))?;
     hit("prune.1").await;
     let (mut told, mut half) = (Ok(()), false);
     for (done, file) in files.iter().enumerate() {

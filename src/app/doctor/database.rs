@@ -34,7 +34,9 @@ pub(super) async fn check(app: &App, place: &Place) -> (Vec<Check>, Option<Facts
             let size = bytes(facts.record.size_bytes);
             let name = escape(&facts.record.name);
             let seen = t!("doctor.database", name = name, tables = facts.tables, size = size, role = role);
-            if server.may_create {
+            if facts.open && facts.tables == 0 {
+                Check::warning("database", seen, t!("doctor.no_tables"))
+            } else if server.may_create {
                 Check::ok("database", seen)
             } else {
                 Check::warning("database", seen, t!("doctor.may_not_create", role = role))

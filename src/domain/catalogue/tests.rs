@@ -62,7 +62,7 @@ impl Bed {
     pub(crate) fn build(&self, now: DateTime<Utc>) -> Catalogue {
         Catalogue::build(Input {
             objects: self.objects.clone(),
-            manifests: self.manifests.clone(),
+            manifests: self.manifests.iter().cloned().map(|(name, read)| (name, read.map(Arc::new))).collect(),
             verifications: &self.verifications,
             accepted: &self.accepted,
             installation: INSTALLATION,

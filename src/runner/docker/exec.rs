@@ -270,7 +270,10 @@ impl Run {
             }
             Err(EngineError::Gone { .. } | EngineError::NotRunning { .. }) => {}
             Err(error) => {
-                tracing::warn!(container = container.name, pid = pids.program, %error, "a program may still run");
+                tracing::warn!(
+                    "{}",
+                    t!("runner.may_still_run", container = container.name, pid = pids.program, cause = error)
+                );
             }
         }
     }
