@@ -20,6 +20,8 @@ mod s3;
 #[allow(dead_code, reason = "shared with tests that need other parts of it")]
 #[path = "common/s3_bed.rs"]
 mod s3_bed;
+#[path = "common/sink.rs"]
+mod sink;
 
 #[path = "doctor/case.rs"]
 mod case;
@@ -33,7 +35,8 @@ use std::path::Path;
 
 use case::Mend::{Hand, Printed, Repaired};
 use case::{Case, Mend, between, mode};
-use chrono::TimeDelta;
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use common::{Bed, Role, Server, unique};
 use engine::{LIST, Says, VERSION, refusal};
 use serde_json::json;
@@ -170,10 +173,16 @@ table! {
         }),
 
     // The database.
+    client_programs_that_are_older_than_the_server: |case| case.older_programs("client programs older than the server") =>
+        "versions" "failure" "postgresql-client-17";
+        // The container's own are as new as its server.
+        Hand(|case, _| { case.unset("BACKUP_RUNNER"); case.unset("BACKUP_DB_HOST"); }),
     a_role_that_is_none: |case| case.set("POSTGRES_USER", "nonexistent") =>
         "server" "failure" "nonexistent"; Printed,
     a_database_that_is_none: |case| { let name = unique("absent"); case.set("POSTGRES_DB", &name); } =>
         "database" "failure" "POSTGRES_DB"; Printed,
+    a_database_with_nothing_in_it: |case| { let empty = Bed::new("nothing"); case.set("POSTGRES_DB", &empty.database); case.keep(empty); } =>
+        "database" "warning" "POSTGRES_DB"; Printed,
     a_role_that_may_not_restore: |case| { let role = Role::new(&Server::pg17(), "login"); case.set("POSTGRES_USER", &role.name); case.keep(role); } =>
         "database" "warning" "CREATEDB";
         Hand(|case, fix| {
@@ -248,6 +257,9 @@ table! {
         "clock" "warning" "timedatectl";
         // The clock of the machine is not for a test to set: the other one comes to agree with it.
         Hand(|case, _| { let path = case.path("clock.sock"); case.engine_at(&path); }),
+    a_machine_in_another_zone: |case| case.machine_in("America/New_York") =>
+        "zone" "warning" "set TZ";
+        Hand(|case, fix| case.set("TZ", between(fix, "this machine is in ", ":").unwrap())),
     a_supervisor_that_died: |case| { let process = case.supervise(); case.kill(process, nix::sys::signal::Signal::SIGKILL); } =>
         "supervisor" "warning" "amarre supervise"; Printed,
     a_supervisor_that_is_stopped: |case| { let process = case.supervise(); case.kill(process, nix::sys::signal::Signal::SIGSTOP); case.stop_the_heart(); } =>
@@ -382,4 +394,28 @@ fn a_good_host_has_no_failure() {
     for check in report["checks"].as_array().unwrap() {
         assert_eq!(check["verdict"] == "ok", check["fix"].is_null(), "{check}");
     }
+}
+
+#[test]
+fn the_next_backup_is_told_by_its_date_in_the_zone() {
+    let mut case = Case::new("schedule");
+    case.set("BACKUP_SCHEDULE", "30 4 * * *");
+    case.set("TZ", "America/New_York");
+    let before = Utc::now();
+    let report = case.doctor(&[]);
+    let (verdict, seen) = case::line(&report, "schedule");
+    assert_eq!(verdict, "ok", "{seen}");
+    assert!(seen.starts_with("'30 4 * * *' in America/New_York; now "), "{seen}");
+    // It may have become half past four meanwhile.
+    let is_told = |now| seen.ends_with(&format!("; next backup {}", half_past_four(now)));
+    assert!(is_told(before) || is_told(Utc::now()), "{seen}");
+}
+
+/// When it is next, in New York.
+fn half_past_four(now: DateTime<Utc>) -> String {
+    let zone = Tz::America__New_York;
+    let here = now.with_timezone(&zone).naive_local();
+    let time = NaiveTime::from_hms_opt(4, 30, 0).unwrap();
+    let day = if here.time() < time { here.date() } else { here.date().succ_opt().unwrap() };
+    day.and_time(time).and_local_timezone(zone).unwrap().format("%Y-%m-%d %H:%M:%S %Z").to_string()
 }

@@ -16,11 +16,15 @@ mod s3;
 mod s3_bed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use amarre::cli::args;
-use common::Bed;
+use common::{Bed, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Paths of a document: `backups[].file`. Those whose value says that nothing is known below them are in the second set.
@@ -75,6 +79,16 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
     sections
 }
 
+/// As it is told, where that is of members of any name: `jobs.watch.outcome` as `jobs.*.outcome`.
+fn starred(path: String, told: &BTreeSet<String>) -> String {
+    let mut maps = told.iter().filter_map(|field| field.split_once(".*.")).map(|(map, _)| map);
+    let found = maps.find_map(|map| {
+        let (_, field) = path.strip_prefix(map)?.strip_prefix('.')?.split_once('.')?;
+        Some(format!("{map}.*.{field}"))
+    });
+    found.unwrap_or(path)
+}
+
 /// The document of `section` is one of these outputs together: each field of them is told, each that is told is there, or
 /// its parent says that there is none.
 fn check(section: &str, outputs: &[&Value]) {
@@ -84,8 +98,8 @@ fn check(section: &str, outputs: &[&Value]) {
     for output in outputs {
         assert_eq!(output["format"], 1, "{section}: {output}");
         let (f, u) = paths(output);
-        found.extend(f);
-        unknown.extend(u);
+        found.extend(f.into_iter().map(|path| starred(path, told)));
+        unknown.extend(u.into_iter().map(|path| starred(path, told)));
     }
     let of_list = |path: &String| told.contains(&format!("{path}[]"));
     let parent = |path: &String| {
@@ -137,6 +151,12 @@ fn what_is_printed_is_what_is_documented() {
     check("amarre prune", &[&json(&["prune", "--dry-run"]), &json(&["prune"])]);
     check("amarre status", &[&json(&["status"])]);
     check("amarre doctor", &[&json(&["doctor"])]);
+    fs::set_permissions(bed.dir(), Permissions::from_mode(0o755)).unwrap();
+    for arguments in [&["doctor", "--fix", "--dry-run"][..], &["doctor", "--fix"]] {
+        let mended = json(arguments);
+        assert!(mended["repairs"][0]["outcome"].is_string(), "{mended}");
+        check("amarre doctor", &[&mended]);
+    }
     check("amarre config", &[&json(&["config"])]);
     check("amarre health", &[&json(&["health"])]);
     check("amarre cost", &[&json(&["cost"])]);
@@ -203,6 +223,65 @@ fn what_is_printed_of_a_second_place_is_what_is_documented() {
     assert!((restore - 2.0 * month).abs() < 0.001, "{cost}");
     bed.run(&["cost", "--prices", &list]).expect(0).prints("EUR").prints("together");
     check("amarre delete", &[&json(&["delete", file, "--everywhere", &format!("--yes-delete={file}")])]);
+}
+
+#[test]
+fn what_a_sync_copies_heals_and_cannot_send_is_what_is_documented() {
+    let Some((bucket, mut bed)) = s3_bed::bed("json-sync") else { return };
+    let made = bed.backup();
+    // Each list in an output of its own: an empty one says nothing of what would be in it.
+    let filled = |bed: &Bed, arguments: &[&str], list: &str| {
+        let printed = bed.run(&[arguments, &["--json"]].concat()).json();
+        assert_eq!(printed[list].as_array().unwrap().len(), 1, "{list}: {printed}");
+        check("amarre sync", &[&printed]);
+    };
+    for name in s3_bed::names(&made) {
+        bucket.remove(&name);
+    }
+    filled(&bed, &["sync"], "copied");
+    fs::remove_file(bed.dir().join(made["file"].as_str().unwrap())).unwrap();
+    filled(&bed, &["sync", "--heal"], "healed");
+    bed.set("AWS_SECRET_ACCESS_KEY", "wrong");
+    filled(&bed, &["sync"], "failed");
+}
+
+/// A supervisor; it ends with the test.
+struct Supervisor(Child);
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_printed_beside_a_supervisor_is_what_is_documented() {
+    let mut bed = Bed::filled("json-jobs");
+    // No slot comes meanwhile.
+    bed.set("BACKUP_SCHEDULE", "0 3 1 1 *");
+    let holder = bed.server.session(&bed.database, "begin; lock table customer in access exclusive mode;");
+    let mut command = bed.command(&["supervise"]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let _supervisor = Supervisor(child);
+    let status_when = |what: &str, holds: fn(&Value) -> bool| {
+        let mut status = Value::Null;
+        wait_for(what, || {
+            status = bed.run(&["status", "--json"]).json();
+            holds(&status)
+        });
+        check("amarre status", &[&status]);
+    };
+    // Then it also hears signals.
+    status_when("a job that has ended", |status| status["jobs"]["watch"]["ended_at"].is_string());
+    kill(pid, Signal::SIGUSR1).unwrap();
+    // It waits for the table.
+    status_when("a backup at work", |status| {
+        status["at_work"].is_string() && status["jobs"]["backup"]["running_since"].is_string()
+    });
+    drop(holder);
+    status_when("a backup that was made", |status| status["jobs"]["backup"]["outcome"] == "ended");
 }
 
 #[test]

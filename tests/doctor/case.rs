@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::common::{Bed, unique, wait_for};
 use crate::engine::{self, Scripted};
 use crate::s3::Bucket;
+use crate::sink;
 
 /// The user of the sidecar.
 const NOBODY: u32 = 10001;
@@ -59,6 +60,8 @@ pub struct Case {
     pub group: Option<u32>,
     /// What stands in `/etc/hosts`, for the program alone.
     pub hosts: Option<PathBuf>,
+    /// The whole of `/etc`, likewise.
+    etc: Option<PathBuf>,
     /// What settings should be, as whoever set this up knows it: a fix names them without it.
     known: BTreeMap<String, String>,
     is_nobody: bool,
@@ -81,6 +84,7 @@ impl Case {
             arguments: Vec::new(),
             group: None,
             hosts: None,
+            etc: None,
             is_nobody: false,
             is_skipped: false,
             kept: Vec::new(),
@@ -224,10 +228,14 @@ impl Case {
         if self.is_nobody {
             command.uid(NOBODY).gid(self.group.unwrap_or(NOBODY));
         }
-        let Some(hosts) = &self.hosts else { return command };
+        let (over, place) = match (&self.hosts, &self.etc) {
+            (Some(hosts), _) => (hosts, "/etc/hosts"),
+            (None, Some(etc)) => (etc, "/etc"),
+            (None, None) => return command,
+        };
         let mut around = Command::new("unshare");
-        around.args(["-m", "sh", "-c", "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"", "sh"]);
-        around.arg(hosts).arg(command.get_program()).args(words);
+        around.args(["-m", "sh", "-c", "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"", "sh"]);
+        around.arg(over).arg(place).arg(command.get_program()).args(words);
         around.env_clear().envs(&self.bed.env).current_dir(self.bed.path());
         around
     }
@@ -264,6 +272,14 @@ impl Case {
     pub fn as_nobody(&mut self) {
         self.is_nobody = true;
         mode(self.bed.path(), 0o755);
+    }
+
+    /// The machine is set to this zone, for the program alone: `/etc/localtime` is a link, over which nothing can be mounted.
+    pub fn machine_in(&mut self, zone: &str) {
+        let etc = self.bed.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        symlink(format!("/usr/share/zoneinfo/{zone}"), etc.join("localtime")).unwrap();
+        self.etc = Some(etc);
     }
 
     pub fn give(&self, path: &Path) {
@@ -330,6 +346,32 @@ impl Case {
         self.set("DOCKER_HOST", &address);
         self.set("BACKUP_DB_CONTAINER", "db");
         self.keep((scripted, runtime));
+    }
+
+    /// The client programs of this machine, where they are older than the server.
+    pub fn older_programs(&mut self, label: &str) {
+        let Ok(programs) = std::env::var("AMARRE_TEST_PG_BIN") else {
+            return self.skip(label, "AMARRE_TEST_PG_BIN is not set: scripts/testbed.sh postgres-local prints it");
+        };
+        // pg_dump (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)
+        let said = ran(Command::new(Path::new(&programs).join("pg_dump")).arg("--version"));
+        let client: u32 = said.split(|c: char| !c.is_ascii_digit()).find_map(|number| number.parse().ok()).unwrap();
+        let server = self.bed.psql("show server_version_num").parse::<u32>().unwrap() / 10_000;
+        if client >= server {
+            return self.skip(label, &format!("programs of {client} are not older than a server of {server}"));
+        }
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+        let addresses = self.docker(&["inspect", "-f", format, &self.bed.server.container]);
+        self.set("BACKUP_DB_HOST", addresses.split_whitespace().next().expect("an address"));
+        let path = format!("{programs}:{}", self.bed.env["PATH"]);
+        self.set("PATH", &path);
+        self.set("BACKUP_RUNNER", "local");
+    }
+
+    /// This machine lacks what the row is about, which is said.
+    fn skip(&mut self, label: &str, why: &str) {
+        sink::skipped(label, why);
+        self.is_skipped = true;
     }
 
     /// The real engine, whose clock says that.
