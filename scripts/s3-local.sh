@@ -45,12 +45,12 @@ docker compose up -d --wait garage >&2 || fail 'the service garage does not beco
 # The layout: all of it on this one node. Its capacity weighs nodes against each other and limits nothing.
 if garage status 2>/dev/null | grep -q 'NO ROLE ASSIGNED'; then
   node=$(garage node id -q 2>/dev/null)
-  garage layout assign --zone local --capacity 1G "${node%%@*}" >&2
+  garage layout assign --zone local --capacity 1G "${node%%@*}" >/dev/null
 fi
 version=$(garage layout show 2>/dev/null | sed -n 's/.*layout apply --version \([0-9][0-9]*\).*/\1/p' | head -n 1)
-[ -z "$version" ] || garage layout apply --version "$version" >&2
+[ -z "$version" ] || garage layout apply --version "$version" >/dev/null
 
-garage bucket info "$bucket" >/dev/null 2>&1 || garage bucket create "$bucket" >&2
+garage bucket info "$bucket" >/dev/null 2>&1 || garage bucket create "$bucket" >/dev/null
 garage key list 2>/dev/null | tr -s '[:blank:]' '\n' | grep -qxF -- "$key" || garage key create "$key" >/dev/null
 garage bucket allow --read --write "$bucket" --key "$key" >/dev/null
 
@@ -59,8 +59,8 @@ id=$(printf '%s\n' "$known" | sed -n 's/^Key ID:[[:space:]]*//p')
 value=$(printf '%s\n' "$known" | sed -n 's/^Secret key:[[:space:]]*//p')
 if [ -z "$id" ] || [ -z "$value" ]; then fail "garage does not say the key '$key': docker compose exec garage /garage key info $key"; fi
 
-say 'put these lines into .env.production, then start the sidecar anew:'
-say "docker compose -f $COMPOSE_FILE --profile backup --profile s3-local up -d"
+say 'these lines belong into .env.production; then start the sidecar anew:'
+say "docker compose -f $COMPOSE_FILE --profile backup up -d"
 cat <<LINES
 S3_BACKUP_BUCKET=$bucket
 S3_ENDPOINT_URL=http://garage:3900

@@ -36,6 +36,18 @@ fn spoil(bytes: &mut [u8]) {
     bytes[middle] ^= 1;
 }
 
+/// What a restore made first is sent by the next sync; nobody is called for that.
+#[test]
+fn a_safety_dump_that_is_not_sent_yet_is_no_alert() {
+    let Some((_bucket, mut bed)) = bed("unsent") else { return };
+    bed.set("BACKUP_DISK_FLOOR", "0");
+    bed.backup();
+    bed.run(&["restore", "--latest", "--yes-replace", &bed.database]).expect(0);
+    let here_alone = |one: &&Value| one["remote"] == serde_json::json!([false]);
+    assert_eq!(bed.list().iter().filter(here_alone).count(), 1);
+    bed.run(&["check"]).expect(0);
+}
+
 /// What damage there is here, and what heals it.
 #[test]
 fn fault_41_what_rots_here_is_found_and_healed_from_there() {

@@ -11,6 +11,7 @@ use rust_i18n::t;
 use super::{Context, Error, Remote, catalogue, sync};
 use crate::domain::alert::{self, Broken, Found, Jump, Kind, Lack, LastRun, Restored, Seen};
 use crate::domain::catalogue::Catalogue;
+use crate::domain::name;
 use crate::domain::schedule::Schedule;
 use crate::error::Exit;
 use crate::journal::{self, End, Outcome, Run, RunKind};
@@ -188,8 +189,15 @@ async fn lack(context: &Context, remote: &Remote, here: &Catalogue) -> Result<La
     let leaving: BTreeSet<&str> =
         own.map(|entry| entry.file.as_str()).filter(|file| context.claim(file).is_err()).collect();
     let asked = tokio::time::timeout(PATIENCE, context.or_cancelled(sync::lacking(context, remote, here))).await;
+    // What a restore made beside its work is sent by the next sync.
+    let (now, side) = (context.clock.now(), [Some(name::Kind::Safety), Some(name::Kind::Final)]);
+    let is_young = |file: &String| {
+        here.entries().iter().any(|e| e.file == *file && side.contains(&e.kind) && (now - e.date).abs() < alert::GRACE)
+    };
     let files = match asked {
-        Ok(Ok(files)) => Ok(files.into_iter().filter(|file| !leaving.contains(file.as_str())).collect()),
+        Ok(Ok(files)) => {
+            Ok(files.into_iter().filter(|file| !leaving.contains(file.as_str()) && !is_young(file)).collect())
+        }
         Ok(Err(Error::Cancelled)) => return Err(Error::Cancelled),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(t!("alert.upload_missing.silent", seconds = PATIENCE.as_secs()).into_owned()),
