@@ -214,6 +214,8 @@ idle() {
     more="S3_BACKUP_BUCKET='$S3_BUCKET' BACKUP_NOTIFY=webhook+http://127.0.0.1:$(head -n 1 "$WORK/sink")/told BACKUP_NOTIFY_LEVEL=success"
   fi
   rm -rf "${BACKUP_DIR:?}" && mkdir -m 0700 "$BACKUP_DIR"
+  # What the one before has said is not this one's.
+  rm -f "$WORK/supervise.log"
   bash -c "exec env $(lane fast) $(sed -n 's/^ENV \(MALLOC_.*\)/\1/p' "$AMARRE_ROOT/docker/backup-cron/Dockerfile") \
     BACKUP_LANG=en BACKUP_SCHEDULE='0 3 1 1 *' $more \"\$BINARY\" supervise" >"$WORK/supervise.log" 2>&1 &
   pid=$!
